@@ -1,0 +1,67 @@
+"""What an analysis is: requests for an item, a record from the responses, and the metrics over records."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from compressed_lens.lm.protocol import Request, Response
+from compressed_lens.tasks.base import Item, Task, TaskKind
+
+Value = str | int | float | bool | None | list[Any] | dict[str, Any]
+Direction = Literal["higher", "lower", "neither"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The outcome for one item.
+
+    Attributes:
+        values: Named results; numbers and booleans feed metrics, texts feed the explorer.
+        failed: Reason, when the item has no usable outcome; the record is kept and counted.
+    """
+
+    values: Mapping[str, Value]
+    failed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A mean over records of one value.
+
+    Attributes:
+        name: Name in tables, e.g. "accuracy".
+        value: Key in `Record.values` (bool, int or float; None = not applicable for that item).
+        direction: Whether higher is better, lower is better, or neither.
+        unit: "rate" (0 to 1, shown in %), "nats", "tokens", "characters"…
+        summary: What it says, in one line.
+        on_failure: Value a failed record counts as; None leaves failed records out (and their count is shown).
+    """
+
+    name: str
+    value: str
+    direction: Direction
+    unit: str
+    summary: str
+    on_failure: float | None = None
+
+
+Steps = Generator[list[Request], list[Response], Record]
+
+
+@runtime_checkable
+class Analysis(Protocol):
+    """One analysis: frozen settings plus two pure parts, no loop over items, no batching, no I/O.
+
+    `steps` is a generator: it yields lists of requests, receives their responses in order, and returns
+    the record. Implementations are frozen dataclasses whose fields are the settings (they enter the
+    cell's identity) and are registered in `analyses.REGISTRY` as zero-argument-constructible classes.
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[TaskKind, ...]]
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    def steps(self, task: Task, item: Item) -> Steps:
+        """Yield requests for `item`, receive responses, return its record."""

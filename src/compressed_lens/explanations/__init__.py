@@ -1,0 +1,1 @@
+"""Self-explanations: how they are asked for, and how the answers are read."""
