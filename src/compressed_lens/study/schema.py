@@ -1,0 +1,217 @@
+"""The study as pydantic models: every key a study file may have, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from compressed_lens.ids import digest
+
+FULL = "full"
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class _Strict(BaseModel):
+    """Unknown keys are refused; values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Named(_Strict):
+    """A mapping that may also be written as its short form, one string."""
+
+    @classmethod
+    def _short_form(cls, text: str) -> dict[str, Any]:
+        return {"name": text}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, data: Any) -> Any:
+        return cls._short_form(data) if isinstance(data, str) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        full = handler.resolve_ref_schema(handler(schema))
+        full["required"] = sorted(cls._short_form("x"))
+        return {"anyOf": [{"type": "string"}, full], "description": full.get("description", "")}
+
+
+class ModelSpec(_Named):
+    """A base model: a folder, a hub id, or `reference` (the embedded model); the short form is the path."""
+
+    name: Name = Field(description="Name in tables; default: the last part of the path.")
+    path: str | None = Field(
+        default=None, description="Folder, hub id or `reference`; absent when there are only checkpoint variants."
+    )
+    revision: str | None = Field(default=None, description="Hub revision: branch, tag or commit.")
+    trust_remote_code: bool = Field(default=False, description="Run Python code that comes with the model.")
+    dtype: Dtype = Field(default="auto", description="Compute type; auto: float32 on CPU, the checkpoint's on a GPU.")
+
+    @classmethod
+    def _short_form(cls, text: str) -> dict[str, Any]:
+        return {"path": text}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_name(cls, data: Any) -> Any:
+        data = cls._short_form(data) if isinstance(data, str) else data
+        if isinstance(data, dict) and not data.get("name") and isinstance(data.get("path"), str):
+            last = PurePath(data["path"]).name or "model"
+            return {**data, "name": "".join(c if c.isalnum() or c in "_.+-" else "-" for c in last).lstrip("_.+-")}
+        return data
+
+
+class VariantSpec(_Named):
+    """One form of a model: `full`, a recipe applied by us, or an already quantized checkpoint."""
+
+    name: Name = Field(description="Name in tables; also the recipe's name unless `recipe` or `checkpoint` is given.")
+    recipe: str | None = Field(default=None, description="Name of the recipe to apply; see `clens list variants`.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the recipe that differ from its own.")
+    checkpoint: str | None = Field(default=None, description="Folder or hub id of an already quantized checkpoint.")
+    revision: str | None = Field(default=None, description="Hub revision of the checkpoint.")
+    model: str | None = Field(default=None, description="Only for the model of this name.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.checkpoint is not None and (self.recipe is not None or self.settings):
+            raise ValueError(f"variant '{self.name}' has both a checkpoint and a recipe; give one of them")
+        if self.is_full and (self.recipe not in {None, FULL} or self.settings or self.checkpoint):
+            raise ValueError(f"'{FULL}' is the unchanged model and takes no recipe, settings or checkpoint")
+        return self
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this is the model as it stands, the baseline."""
+        return self.name == FULL
+
+    @property
+    def recipe_name(self) -> str | None:
+        """Name of the recipe to apply; None for `full` and for checkpoints."""
+        return None if self.is_full or self.checkpoint is not None else self.recipe or self.name
+
+
+class TaskSpec(_Named):
+    """A task: a data set of the registry, or one's own CSV or JSONL file."""
+
+    name: Name = Field(description="Name in tables; also the data set's name unless `source` is given.")
+    source: str | None = Field(default=None, description="Name of the data set; see `clens list tasks`.")
+    path: str | None = Field(default=None, description="File or folder of the data; default: the data set's own place.")
+    split: str | None = Field(default=None, description="Part of the data set, where it has parts.")
+    limit: int | None = Field(default=None, ge=1, description="Use the first so many items.")
+    fields: dict[str, str] = Field(default_factory=dict, description="Name shown to the model: column of the file.")
+    labels: tuple[str, ...] | dict[str, str] = Field(
+        default=(), description="Labels in display order, or value in the file: label."
+    )
+    instruction: str | None = Field(default=None, description="First line of the classification prompt.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the data set's own loader.")
+
+    @property
+    def source_name(self) -> str:
+        """Name of the data set in the registry."""
+        return self.source or self.name
+
+
+class AnalysisSpec(_Named):
+    """An analysis of the registry with its settings; runs on every task of a kind it knows."""
+
+    name: Name = Field(description="Name in tables; also the analysis's name unless `analysis` is given.")
+    analysis: str | None = Field(default=None, description="Name of the analysis; see `clens list analyses`.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Settings that differ from the default.")
+    tasks: tuple[str, ...] | None = Field(default=None, description="Only on these tasks.")
+
+    @property
+    def analysis_name(self) -> str:
+        """Name of the analysis in the registry."""
+        return self.analysis or self.name
+
+
+class CalibrationSpec(_Strict):
+    """The text a recipe looks at while it quantizes; recorded by hash."""
+
+    path: str | None = Field(default=None, description="Text, CSV or JSONL file; default: the text in the package.")
+    samples: int = Field(default=32, ge=1, description="Number of sequences.")
+    tokens: int = Field(default=256, ge=8, description="Tokens of each sequence.")
+
+
+class Settings(_Strict):
+    """How to run, as opposed to what."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where models run.")
+    batch_tokens: int = Field(default=8192, ge=64, description="Tokens of one forward pass at most.")
+    calibration: CalibrationSpec = Field(default_factory=CalibrationSpec, description="Calibration text.")
+    cache_dir: str | None = Field(default=None, description="Where quantized checkpoints are kept.")
+    gate: Literal["mark", "strict"] = Field(
+        default="mark",
+        description="A variant that fails the integrity gate is scored and marked, or (strict) not scored.",
+    )
+
+
+class Study(_Strict):
+    """A grid of models x variants x tasks x analyses.
+
+    `full`, the baseline of every comparison, is put first for each model that has a path, whether it is
+    listed or not. A model without a path has checkpoint variants only, and no baseline.
+    """
+
+    name: Name = Field(description="Name of the run's folder.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random.")
+    models: tuple[ModelSpec, ...] = Field(min_length=1, description="Base models.")
+    variants: tuple[VariantSpec, ...] = Field(default=(), description="Forms of each model, next to `full`.")
+    tasks: tuple[TaskSpec, ...] = Field(min_length=1, description="Data.")
+    analyses: tuple[AnalysisSpec, ...] = Field(min_length=1, description="What is asked and measured.")
+    settings: Settings = Field(default_factory=Settings, description="How to run.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        parts: tuple[tuple[str, Iterable[_Named]], ...] = (
+            ("models", self.models),
+            ("variants", self.variants),
+            ("tasks", self.tasks),
+            ("analyses", self.analyses),
+        )
+        for part, specs in parts:
+            names = [spec.name for spec in specs]  # type: ignore[attr-defined]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"'{twice[0]}' stands twice in {part}; give one of them another name")
+        models, tasks = {m.name for m in self.models}, {t.name for t in self.tasks}
+        for variant in self.variants:
+            if variant.model is not None and variant.model not in models:
+                raise ValueError(f"variant '{variant.name}' is for model '{variant.model}', which is not in models")
+            if variant.checkpoint is not None and variant.model is None and len(models) > 1:
+                raise ValueError(f"variant '{variant.name}' is a checkpoint of one of several models; add its `model`")
+        for analysis in self.analyses:
+            for name in analysis.tasks or ():
+                if name not in tasks:
+                    raise ValueError(f"analysis '{analysis.name}' is for task '{name}', which is not in tasks")
+        for model in self.models:
+            chosen = self.variants_of(model)
+            if not chosen:
+                raise ValueError(f"model '{model.name}' has neither a path nor a checkpoint variant")
+            needy = [v.name for v in chosen if v.checkpoint is None] if model.path is None else []
+            if needy:
+                raise ValueError(f"variant '{needy[0]}' needs the path of model '{model.name}'")
+        return self
+
+    def variants_of(self, model: ModelSpec) -> tuple[VariantSpec, ...]:
+        """Return the variants of `model` in run order, `full` first where the model has a path."""
+        chosen = tuple(v for v in self.variants if v.model in {None, model.name} and not v.is_full)
+        listed = any(v.is_full for v in self.variants)
+        return (VariantSpec(name=FULL), *chosen) if model.path is not None or listed else chosen
+
+    @property
+    def digest(self) -> str:
+        """Identity of the whole study; another value, another digest."""
+        return digest(self.model_dump(mode="json"))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a study file, for editors that check and complete YAML."""
+    schema = Study.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Compressed Lens study"}
