@@ -1,10 +1,14 @@
-"""A task: items, labels and how they are put to a model."""
+"""A task: items, labels and how they are put to a model; and what a data set must offer to become one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from typing import Any, Literal
+
+from compressed_lens.ids import digest
 
 TaskKind = Literal["classification", "recall"]
 
@@ -16,11 +20,13 @@ class Item:
     Attributes:
         id: Unique within the task and stable across runs, machines and limits.
         fields: Named texts shown to the model, in display order, e.g. {"premise": ..., "hypothesis": ...}.
+            A recall item has the one field "prompt": the statement to be completed, no trailing space.
         answers: Accepted answers: the gold label for classification, aliases of the object for recall.
         choices: Answer options of this item where they differ by item (ECQA); else empty.
         references: Human (or constructed) explanations, possibly none.
         group: Relation, genre or other unit for sub-tables; "" when there is none.
-        extra: Anything else an analysis may want (evidence words, counterfactual truth, chain parts).
+        extra: Anything else an analysis may want (JSON types only): "evidence" (list of words that carry
+            the label), "subject", "relation", parts of a chain, counterfactual truth.
     """
 
     id: str
@@ -44,7 +50,8 @@ class Task:
         instruction: First line of the classification prompt.
         edit_field: Field a counterfactual edits.
         targets: Label to counterfactual target label.
-        fingerprint: Digest of the items and of everything that shapes the prompts.
+        candidates: For recall, every object of a group (relation), from the whole data set whatever the limit.
+        fingerprint: Digest of the items and of everything that shapes the prompts (see `fingerprint`).
         rejected: Rows of the source that could not become items: (row identity, reason). Never dropped silently.
         notes: What a reader of the report should know about the data.
     """
@@ -56,6 +63,7 @@ class Task:
     instruction: str = ""
     edit_field: str = "text"
     targets: Mapping[str, str] = field(default_factory=dict)
+    candidates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fingerprint: str = ""
     rejected: tuple[tuple[str, str], ...] = ()
     notes: str = ""
@@ -63,3 +71,95 @@ class Task:
     def labels_of(self, item: Item) -> tuple[str, ...]:
         """Return the labels a model may choose from for `item`."""
         return item.choices or self.labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What a study asks of a data set.
+
+    Attributes:
+        path: Local file or folder, or a hub data set id; None for the source's own default.
+        split: Split name, such as "test"; None for the source's own default.
+        fields: Our field name to the column that holds it; overrides the source's own mapping.
+        labels: Label names, in display order; empty for the source's own.
+        options: Settings of this source (those it names in `TaskSource.options`).
+    """
+
+    path: str | None = None
+    split: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a data set holds, before any limit.
+
+    Attributes:
+        items: Every usable item, in the order of the data.
+        rejected: (row identity, reason) of every row that could not become an item.
+        notes: What a reader of the report should know.
+        labels: Label names where only the data tell them; empty for the source's own.
+    """
+
+    items: tuple[Item, ...]
+    rejected: tuple[tuple[str, str], ...] = ()
+    notes: str = ""
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSource:
+    """How one data set becomes a task; the type every registered task source has.
+
+    `read` returns the whole content; limits, sampling, duplicate ids and the fingerprint are handled
+    by `load_task` for every source alike.
+
+    Attributes:
+        kind: Kind of task.
+        read: Reads the data; deterministic, no global random state.
+        labels: Label names, in display order (classification with fixed labels).
+        instruction: First line of the classification prompt.
+        edit_field: Field a counterfactual edits.
+        targets: Label to counterfactual target label.
+        options: Names of the settings `read` understands, with their defaults.
+    """
+
+    kind: TaskKind
+    read: Callable[[Selection], Content]
+    labels: tuple[str, ...] = ()
+    instruction: str = ""
+    edit_field: str = "text"
+    targets: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@cache
+def _templates() -> dict[str, str]:
+    # The templates are data here: read as files, so that this layer imports nothing of the one above it.
+    folder = files("compressed_lens") / "explanations" / "prompts"
+    return {p.name: p.read_text(encoding="utf-8") for p in folder.iterdir() if p.name.endswith(".txt")}
+
+
+def fingerprint(task: Task) -> str:
+    """Return the digest of everything of `task` that can change what a model reads or how it is scored.
+
+    That is: kind, items, labels, instruction, edit field, target map, candidates and, for
+    classification, the shipped prompt templates. The name, notes and rejected rows do not enter.
+    """
+    items = [
+        [i.id, list(i.fields.items()), i.answers, i.choices, i.references, i.group, dict(i.extra)] for i in task.items
+    ]
+    return digest(
+        {
+            "kind": task.kind,
+            "items": items,
+            "labels": task.labels,
+            "instruction": task.instruction,
+            "edit_field": task.edit_field,
+            "targets": dict(task.targets),
+            "candidates": dict(task.candidates),
+            "templates": _templates() if task.kind == "classification" else {},
+        }
+    )
