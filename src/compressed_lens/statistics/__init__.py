@@ -1,0 +1,32 @@
+"""Statistics of paired comparisons: bootstrap intervals, rates, flips. NumPy and SciPy only."""
+
+from compressed_lens.statistics.bootstrap import (
+    FEW_CHANGES,
+    bootstrap_means,
+    mean_interval,
+    mean_intervals,
+    paired_bootstrap,
+    paired_bootstraps,
+    replicate_means,
+    unit_sums,
+)
+from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
+from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
+
+__all__ = [
+    "FEW_CHANGES",
+    "Flips",
+    "Interval",
+    "bootstrap_means",
+    "flips",
+    "mcnemar_p",
+    "mean_interval",
+    "mean_intervals",
+    "normal_quantile",
+    "paired_bootstrap",
+    "paired_bootstraps",
+    "paired_rate_interval",
+    "rate_interval",
+    "replicate_means",
+    "unit_sums",
+]
