@@ -1,0 +1,47 @@
+"""What the commands print: tables for people, tab-separated lines for pipes, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+# C0 and C1 controls except tab and newline, and the marks that reorder text: a model's answer or a data file
+# must not move the cursor, recolour the terminal or hide part of a line.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """Return `text` without terminal control characters."""
+    return _UNSAFE.sub("", text)
+
+
+def show(text: str) -> None:
+    """Print `text` on standard output, cleaned."""
+    print(clean(text))
+
+
+def show_json(value: Any) -> None:
+    """Print `value` as indented JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows as a table on a terminal, and as tab-separated lines under a header line in a pipe."""
+    texts = [[clean(str(cell)) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for line in [list(columns), *texts]:
+            print("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in line))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in texts:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

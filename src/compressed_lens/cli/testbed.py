@@ -1,0 +1,49 @@
+"""`clens testbed train` and `clens testbed evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, help="The embedded reference model: train it again, or measure it."
+)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the model to; it must not hold a model yet.")],
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and sampling.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; default: those of the shipped model.")] = None,
+) -> None:
+    """Train the reference model from nothing: generated world, tokenizer, weights, log.
+
+    Under 90 minutes on two CPU cores.
+
+    \b
+    clens testbed train --out my-reference
+    clens testbed evaluate my-reference
+    """
+    from compressed_lens.errors import ModelError
+    from compressed_lens.testbed.train import STEPS
+    from compressed_lens.testbed.train import train as start
+
+    if (out / "config.json").exists():
+        raise ModelError(f"{out} already holds a model.", fix="Choose another folder.")
+    start(out, seed=seed, steps=STEPS if steps is None else steps)
+    typer.echo(str(out))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder of the model; default: the embedded one.")] = "reference",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the reference model's figures on held-out items, each beside its target.
+
+    \b
+    clens testbed evaluate
+    """
+    raise NotImplementedError
