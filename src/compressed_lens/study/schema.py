@@ -72,7 +72,9 @@ class VariantSpec(_Named):
 
     name: Name = Field(description="Name in tables; also the recipe's name unless `recipe` or `checkpoint` is given.")
     recipe: str | None = Field(default=None, description="Name of the recipe to apply; see `clens list variants`.")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the recipe that differ from its own.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the recipe that differ from its own."
+    )
     checkpoint: str | None = Field(default=None, description="Folder or hub id of an already quantized checkpoint.")
     revision: str | None = Field(default=None, description="Hub revision of the checkpoint.")
     model: str | None = Field(default=None, description="Only for the model of this name.")

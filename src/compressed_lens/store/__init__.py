@@ -1,0 +1,5 @@
+"""One run, one folder: an SQLite file that holds what was asked and every outcome, written as it is made."""
+
+from compressed_lens.store.store import Store
+
+__all__ = ["Store"]

@@ -1,0 +1,115 @@
+"""What a run holds, as Polars frames. Columns are described in docs/runs.md and are part of the public interface."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars
+
+Rows = Callable[[str], list[Any]]
+
+_INTEGERS = frozenset({"position", "repeat", "items", "done", "failed_items", "bytes_on_disk", "memory_bytes"})
+
+RECORDS = ("model", "variant", "task", "analysis", "cell", "item", "repeat", "group", "failed", "values")
+CELLS = (
+    *("model", "variant", "task", "analysis", "cell", "status", "items", "done", "failed_items"),
+    *("method", "settings", "metrics"),
+)
+VARIANTS = (
+    *("model", "variant", "position", "status", "reason", "fingerprint", "recipe", "audit", "integrity"),
+    *("bytes_on_disk", "memory_bytes", "speed", "loaded"),
+)
+TASKS = ("task", "kind", "items", "fingerprint", "info")
+ITEMS = ("task", "item", "position", "content")
+
+
+def _frame(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> polars.DataFrame:
+    import polars as pl
+
+    schema = {name: pl.Int64 if name in _INTEGERS else pl.String for name in columns}
+    return pl.DataFrame(list(rows), schema=schema, orient="row")
+
+
+def records(rows: Rows) -> polars.DataFrame:
+    """Return one row a record of the present study, in grid order and then in item order."""
+    return _frame(
+        RECORDS,
+        rows(
+            """SELECT g.model, g.variant, g.task, g.analysis, r.cell, r.item, r.repeat, r.grp, r.failed, r."values"
+            FROM grid g JOIN cells c USING (cell) JOIN records r USING (cell)
+            LEFT JOIN items i ON i.fingerprint = c.task_fingerprint AND i.item = r.item
+            ORDER BY g.position, i.position, r.item, r.repeat"""
+        ),
+    )
+
+
+def cells(rows: Rows) -> polars.DataFrame:
+    """Return one row a cell of the present study, in grid order."""
+    return _frame(
+        CELLS,
+        rows(
+            """SELECT g.model, g.variant, g.task, g.analysis, g.cell,
+            CASE WHEN v.status IN ('unavailable', 'refused') THEN v.status
+                 WHEN g.cell IS NULL OR r.done IS NULL AND g.items > 0 THEN 'pending'
+                 WHEN coalesce(r.done, 0) < g.items THEN 'partial' ELSE 'done' END,
+            g.items, coalesce(r.done, 0), coalesce(r.failed, 0), c.method, c.settings, c.metrics
+            FROM grid g LEFT JOIN cells c USING (cell) LEFT JOIN variants v USING (model, variant)
+            LEFT JOIN (SELECT cell, count(*) AS done, count(failed) AS failed FROM records GROUP BY cell) r USING (cell)
+            ORDER BY g.position"""
+        ),
+    )
+
+
+def variants(rows: Rows) -> polars.DataFrame:
+    """Return one row a (model, variant) of the present study, `full` first; work of all sessions added up."""
+    spent: dict[tuple[str, str], dict[str, float]] = {}
+    for model, variant, text in rows("SELECT model, variant, amounts FROM work ORDER BY session"):
+        total = spent.setdefault((model, variant), {})
+        for name, amount in json.loads(text).items():
+            total[name] = total.get(name, 0) + amount
+    found = rows(
+        """SELECT model, variant, position, status, reason, fingerprint, recipe, audit, integrity,
+        bytes_on_disk, memory_bytes, loaded FROM variants ORDER BY position"""
+    )
+    return _frame(VARIANTS, [(*row[:11], json.dumps(spent.get((row[0], row[1]), {})), row[11]) for row in found])
+
+
+def tasks(rows: Rows) -> polars.DataFrame:
+    """Return one row a task of the present study."""
+    return _frame(TASKS, rows("SELECT task, kind, items, fingerprint, info FROM tasks ORDER BY task"))
+
+
+def items(rows: Rows) -> polars.DataFrame:
+    """Return one row an item of the present study's tasks, in task order."""
+    return _frame(
+        ITEMS,
+        rows(
+            """SELECT t.task, i.item, i.position, i.content FROM tasks t JOIN items i USING (fingerprint)
+            ORDER BY t.task, i.position"""
+        ),
+    )
+
+
+def with_values(frame: polars.DataFrame, names: Sequence[str]) -> polars.DataFrame:
+    """Return `frame` with a column for each of `names`, taken from its `values`; null where absent.
+
+    A column is Float64 where all its values are numbers, Boolean where all are truth values, else
+    String (lists and mappings as JSON).
+    """
+    import polars as pl
+
+    parsed = [json.loads(text) for text in frame["values"]]
+    return frame.with_columns(_column(pl, name, [values.get(name) for values in parsed]) for name in names)
+
+
+def _column(pl: Any, name: str, values: list[Any]) -> Any:
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(value, bool) for value in known):
+        return pl.Series(name, values, dtype=pl.Boolean)
+    if known and all(isinstance(value, int | float) for value in known):
+        return pl.Series(name, [None if v is None else float(v) for v in values], dtype=pl.Float64)
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
+    return pl.Series(name, texts, dtype=pl.String)

@@ -1,0 +1,45 @@
+"""Tables of a run's database, one script a version; `PRAGMA user_version` says how many have been applied."""
+
+from __future__ import annotations
+
+# "clen" in ASCII: tells our files from any other SQLite file.
+APPLICATION_ID = 0x636C656E
+
+# Append a script to change the tables; never edit one that was released.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        """CREATE TABLE sessions(
+            session INTEGER PRIMARY KEY, started REAL NOT NULL, environment TEXT NOT NULL) STRICT""",
+        """CREATE TABLE tasks(
+            task TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, kind TEXT NOT NULL, items INTEGER NOT NULL,
+            info TEXT NOT NULL) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE items(
+            fingerprint TEXT NOT NULL, item TEXT NOT NULL, position INTEGER NOT NULL, content TEXT NOT NULL,
+            PRIMARY KEY (fingerprint, item)) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE variants(
+            model TEXT NOT NULL, variant TEXT NOT NULL, position INTEGER NOT NULL, status TEXT NOT NULL,
+            reason TEXT NOT NULL, fingerprint TEXT, recipe TEXT, audit TEXT, integrity TEXT,
+            bytes_on_disk INTEGER, memory_bytes INTEGER, loaded TEXT,
+            PRIMARY KEY (model, variant)) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE work(
+            session INTEGER NOT NULL, model TEXT NOT NULL, variant TEXT NOT NULL, amounts TEXT NOT NULL,
+            PRIMARY KEY (session, model, variant)) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE cells(
+            cell TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, task_fingerprint TEXT NOT NULL, method TEXT NOT NULL,
+            settings TEXT NOT NULL, seed INTEGER NOT NULL, items INTEGER NOT NULL, metrics TEXT NOT NULL
+            ) STRICT, WITHOUT ROWID""",
+        # The names of the present study, and the cell that each of its places has led to (NULL: not known yet).
+        """CREATE TABLE grid(
+            model TEXT NOT NULL, variant TEXT NOT NULL, task TEXT NOT NULL, analysis TEXT NOT NULL,
+            position INTEGER NOT NULL, items INTEGER NOT NULL, cell TEXT,
+            PRIMARY KEY (model, variant, task, analysis)) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE records(
+            cell TEXT NOT NULL, item TEXT NOT NULL, repeat INTEGER NOT NULL, grp TEXT NOT NULL, failed TEXT,
+            "values" TEXT NOT NULL, created REAL NOT NULL,
+            PRIMARY KEY (cell, item, repeat)) STRICT, WITHOUT ROWID""",
+        "CREATE TABLE responses(key TEXT PRIMARY KEY, response TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    ),
+)
+
+TABLES = frozenset({"meta", "sessions", "tasks", "items", "variants", "work", "cells", "grid", "records", "responses"})
