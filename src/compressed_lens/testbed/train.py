@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -111,7 +111,15 @@ def save(model: Any, folder: Path) -> None:
     copy.to(torch.bfloat16).save_pretrained(folder)
 
 
-def train(out: Path, *, seed: int = 0, steps: int = STEPS, log_every: int = 50, save_every: int = 300) -> None:
+def train(
+    out: Path,
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    log_every: int = 25,
+    save_every: int = 150,
+    on_step: Callable[[int, int], None] | None = None,
+) -> None:
     """Train the reference model and write it to `out` with `training_log.jsonl`.
 
     Args:
@@ -120,6 +128,7 @@ def train(out: Path, *, seed: int = 0, steps: int = STEPS, log_every: int = 50, 
         steps: Optimizer steps; the learning rate is constant for half of them, then falls to zero.
         log_every: Steps between log lines.
         save_every: Steps between saved intermediate weights.
+        on_step: Called after every step with (steps done, steps in all).
     """
     out.mkdir(parents=True, exist_ok=True)
     rng = Random(seed)
@@ -158,6 +167,8 @@ def train(out: Path, *, seed: int = 0, steps: int = STEPS, log_every: int = 50, 
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 schedule.step()
+            if on_step is not None:
+                on_step(step, steps)
             if step % log_every == 0 or step == steps:
                 entry = {
                     "step": step,
