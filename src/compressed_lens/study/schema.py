@@ -101,11 +101,13 @@ class VariantSpec(_Named):
 class TaskSpec(_Named):
     """A task: a data set of the registry, or one's own CSV or JSONL file."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
     name: Name = Field(description="Name in tables; also the data set's name unless `source` is given.")
     source: str | None = Field(default=None, description="Name of the data set; see `clens list tasks`.")
     path: str | None = Field(default=None, description="File or folder of the data; default: the data set's own place.")
     split: str | None = Field(default=None, description="Part of the data set, where it has parts.")
-    limit: int | None = Field(default=None, ge=1, description="Use the first so many items.")
+    limit: int | None = Field(default=None, ge=1, description="Keep so many items, drawn by the seed.")
     fields: dict[str, str] = Field(default_factory=dict, description="Name shown to the model: column of the file.")
     labels: tuple[str, ...] | dict[str, str] = Field(
         default=(), description="Labels in display order, or value in the file: label."

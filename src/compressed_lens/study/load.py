@@ -1,0 +1,238 @@
+"""From a study file or a command line to a validated study; every mistake is one sentence with its line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from compressed_lens.errors import StudyError
+from compressed_lens.ids import digest
+from compressed_lens.registry import Registry, nearest
+from compressed_lens.study.schema import ModelSpec, Study, TaskSpec, VariantSpec
+from compressed_lens.study.yaml import Document, Place, read_yaml
+
+# Looked up when a study is checked: the registries live in layers above this one and import no torch.
+_REGISTRIES = {
+    "variant": "compressed_lens.quantization:RECIPES",
+    "task": "compressed_lens.tasks:REGISTRY",
+    "analysis": "compressed_lens.analyses:REGISTRY",
+}
+_WANTED = {
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a text or a mapping",
+    "string_type": "a text",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_parsing": "true or false",
+}
+_SHORT = 40
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and check a study file.
+
+    Relative paths in the file are taken from the file's folder or, where nothing is there, from the
+    working directory; the study that is returned holds absolute ones.
+
+    Raises:
+        StudyError: One sentence with file, line, key and the nearest valid name.
+    """
+    file = Path(path).expanduser()
+    document = read_yaml(file)
+    if not isinstance(document.data, dict):
+        raise StudyError(
+            f"{document.file}: a study is a mapping with the keys {', '.join(Study.model_fields)}.",
+            fix="See docs/study.md.",
+        )
+    return _validated(document, [file.resolve().parent, Path.cwd()])
+
+
+def from_arguments(
+    *,
+    model: str | Sequence[str],
+    variants: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    analyses: Sequence[str] = ("accuracy", "nle", "recall"),
+    name: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Study:
+    """Build the study of `clens run --model ... --variants ... --tasks ...`.
+
+    Args:
+        model: Folder or hub id, or several.
+        limit: Number of items of every task.
+        settings: Keys of the study's `settings`.
+
+    Raises:
+        StudyError: As `load_study`, without lines.
+    """
+    models = [model] if isinstance(model, str) else list(model)
+    data: dict[str, Any] = {
+        "name": name or "study",
+        "seed": seed,
+        "models": models,
+        "variants": list(variants),
+        "tasks": [t if limit is None else {"name": t, "limit": limit} for t in tasks],
+        "analyses": list(analyses),
+        "settings": settings,
+    }
+    study = _validated(Document(file="", data=data), [Path.cwd()])
+    if name is not None:
+        return study
+    identity = digest(study.model_dump(mode="json", exclude={"name"}), length=8)
+    return study.model_copy(update={"name": f"{study.models[0].name}-{identity}"})
+
+
+def to_yaml(study: Study) -> str:
+    """Return the study as YAML with every default written out; `load_study` reads it back as equal."""
+    import yaml
+
+    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _validated(document: Document, bases: Sequence[Path]) -> Study:
+    try:
+        study = Study.model_validate(document.data)
+    except ValidationError as error:
+        raise _explain(document, error.errors()) from None
+    _check_names(document, study)
+    return _with_absolute_paths(study, bases)
+
+
+def _explain(document: Document, errors: Sequence[ErrorDetails]) -> StudyError:
+    # A misspelt key also shows as a missing one; the unknown key is the better message.
+    ordered = sorted(errors, key=lambda e: (e["type"] != "extra_forbidden", document.line(tuple(e["loc"]))))
+    first = ordered[0]
+    place: Place = tuple(first["loc"])
+    key = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
+    more = f" ({len(errors) - 1} more after this one.)" if len(errors) > 1 else ""
+    head = _head(document, place)
+    kind, given = first["type"], first.get("input")
+    if kind == "extra_forbidden":
+        valid = list(_fields(place[:-1]))
+        within = "" if len(place) == 1 else f" in '{place[0]}'"
+        fix = nearest(key, valid) or f"Known keys: {', '.join(valid)}."
+        return StudyError(f"{head}unknown key '{key}'{within}.{more}", fix=fix)
+    if kind == "missing":
+        return StudyError(f"{head}key '{key}' is missing.{more}", fix="See docs/study.md.")
+    if kind == "value_error":
+        head = head if place else _head(document, _place_of(first["msg"], document.data))
+        return StudyError(f"{head}{first['msg'].removeprefix('Value error, ')}.{more}")
+    if kind == "literal_error":
+        options = [part.strip(" '") for part in str(first["ctx"]["expected"]).replace(" or ", ",").split(",")]
+        hint = nearest(str(given), options)
+        return StudyError(
+            f"{head}'{key}' cannot be {_shown(given)}; it is one of {', '.join(options)}.{more}", fix=hint
+        )
+    if kind == "string_pattern_mismatch" and "name" in key:
+        return StudyError(
+            f"{head}{_shown(given)} cannot be a {key}.{more}",
+            fix="Use letters, digits, and any of _ . + - after the first character.",
+        )
+    if kind == "too_short":
+        return StudyError(f"{head}'{key}' is empty; it needs at least one entry.{more}")
+    wanted = _WANTED.get(kind) or first["msg"].removeprefix("Input should be ")
+    return StudyError(f"{head}'{key}' should be {wanted}, not {_shown(given)}.{more}")
+
+
+def _place_of(message: str, data: dict[str, Any]) -> Place:
+    """Return the place of the last entry that a message about the whole study names in quotes."""
+    named = re.findall(r"'([^']+)'", message)
+    for part, entries in data.items():
+        if named and part in Study.model_fields and isinstance(entries, list):
+            for index in reversed(range(len(entries))):
+                entry = entries[index]
+                if named[0] in (entry.get("name"), entry.get("path")) if isinstance(entry, dict) else entry == named[0]:
+                    return (part, index)
+    return ()
+
+
+def _head(document: Document, place: Place) -> str:
+    return f"{document.file} line {document.line(place)}: " if document.file else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "an empty list" if not value else "a list"
+    if value is None:
+        return "nothing"
+    text = str(value)
+    return f"'{text}'" if len(text) <= _SHORT else f"'{text[:_SHORT]}…'"
+
+
+def _fields(place: Place) -> Iterable[str]:
+    """Return the keys that may stand at `place`."""
+    model: type[BaseModel] = Study
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            inner = [annotation, *get_args(annotation)]
+            model = next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), model)
+    return model.model_fields
+
+
+def _registry(kind: str) -> Registry[Any]:
+    module, _, attribute = _REGISTRIES[kind].partition(":")
+    registry: Registry[Any] = getattr(import_module(module), attribute)
+    return registry
+
+
+def _check_names(document: Document, study: Study) -> None:
+    for part, kind, names in (
+        ("variants", "variant", [v.recipe_name for v in study.variants]),
+        ("tasks", "task", [None if t.fields and t.source is None else t.source_name for t in study.tasks]),
+        ("analyses", "analysis", [a.analysis_name for a in study.analyses]),
+    ):
+        valid = [*_registry(kind).names(), *(["full"] if kind == "variant" else [])]
+        for index, name in enumerate(names):
+            if name is not None and name not in valid:
+                raise StudyError(
+                    f"{_head(document, (part, index))}unknown {kind} '{name}'.",
+                    fix=nearest(name, valid) or f"One of: {', '.join(valid)}.",
+                )
+
+
+def _with_absolute_paths(study: Study, bases: Sequence[Path]) -> Study:
+    def model(spec: ModelSpec) -> ModelSpec:
+        return spec.model_copy(update={"path": _absolute(spec.path, bases, keep="reference")})
+
+    def variant(spec: VariantSpec) -> VariantSpec:
+        return spec.model_copy(update={"checkpoint": _absolute(spec.checkpoint, bases)})
+
+    def task(spec: TaskSpec) -> TaskSpec:
+        return spec.model_copy(update={"path": _absolute(spec.path, bases)})
+
+    settings = study.settings
+    calibration = settings.calibration.model_copy(update={"path": _absolute(settings.calibration.path, bases)})
+    here = None if settings.cache_dir is None else str((bases[0] / Path(settings.cache_dir).expanduser()).absolute())
+    changed = {"calibration": calibration, "cache_dir": here}
+    return study.model_copy(
+        update={
+            "models": tuple(map(model, study.models)),
+            "variants": tuple(map(variant, study.variants)),
+            "tasks": tuple(map(task, study.tasks)),
+            "settings": settings.model_copy(update=changed),
+        }
+    )
+
+
+def _absolute(path: str | None, bases: Sequence[Path], *, keep: str = "") -> str | None:
+    """Return `path` made absolute where a file or folder is there; anything else (a hub id) as it stands."""
+    if path is None or path == keep:
+        return path
+    expanded = Path(path).expanduser()
+    found = next((base / expanded for base in bases if (base / expanded).exists()), None)
+    return path if found is None else os.path.normpath(found.absolute())
