@@ -71,7 +71,12 @@ def from_arguments(
 
     Args:
         model: Folder or hub id, or several.
+        variants: Names of recipes.
+        tasks: Names of data sets.
+        analyses: Names of analyses.
+        name: Name of the run; default: the first model's with a digest of everything else.
         limit: Number of items of every task.
+        seed: Seed of everything random.
         settings: Keys of the study's `settings`.
 
     Raises:
@@ -117,33 +122,38 @@ def _explain(document: Document, errors: Sequence[ErrorDetails]) -> StudyError:
     place: Place = tuple(first["loc"])
     key = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
     more = f" ({len(errors) - 1} more after this one.)" if len(errors) > 1 else ""
-    head = _head(document, place)
-    kind, given = first["type"], first.get("input")
-    if kind == "extra_forbidden":
-        valid = list(_fields(place[:-1]))
-        within = "" if len(place) == 1 else f" in '{place[0]}'"
-        fix = nearest(key, valid) or f"Known keys: {', '.join(valid)}."
-        return StudyError(f"{head}unknown key '{key}'{within}.{more}", fix=fix)
-    if kind == "missing":
-        return StudyError(f"{head}key '{key}' is missing.{more}", fix="See docs/study.md.")
-    if kind == "value_error":
-        head = head if place else _head(document, _place_of(first["msg"], document.data))
-        return StudyError(f"{head}{first['msg'].removeprefix('Value error, ')}.{more}")
-    if kind == "literal_error":
-        options = [part.strip(" '") for part in str(first["ctx"]["expected"]).replace(" or ", ",").split(",")]
-        hint = nearest(str(given), options)
-        return StudyError(
-            f"{head}'{key}' cannot be {_shown(given)}; it is one of {', '.join(options)}.{more}", fix=hint
-        )
-    if kind == "string_pattern_mismatch" and "name" in key:
-        return StudyError(
-            f"{head}{_shown(given)} cannot be a {key}.{more}",
-            fix="Use letters, digits, and any of _ . + - after the first character.",
-        )
-    if kind == "too_short":
-        return StudyError(f"{head}'{key}' is empty; it needs at least one entry.{more}")
-    wanted = _WANTED.get(kind) or first["msg"].removeprefix("Input should be ")
-    return StudyError(f"{head}'{key}' should be {wanted}, not {_shown(given)}.{more}")
+    if first["type"] == "value_error" and not place:
+        place = _place_of(first["msg"], document.data)
+    message, fix = _in_words(first, key, place)
+    return StudyError(f"{_head(document, place)}{message}.{more}", fix=fix)
+
+
+def _in_words(error: ErrorDetails, key: str, place: Place) -> tuple[str, str]:
+    """Return the message and the fix for one of pydantic's errors."""
+    given, wanted = error.get("input"), error["msg"].removeprefix("Input should be ")
+    match error["type"]:
+        case "extra_forbidden":
+            valid = list(_fields(place[:-1]))
+            within = "" if len(place) == 1 else f" in '{place[0]}'"
+            return f"unknown key '{key}'{within}", nearest(key, valid) or f"Known keys: {', '.join(valid)}."
+        case "missing":
+            return f"key '{key}' is missing", "See docs/study.md."
+        case "value_error":
+            return wanted.removeprefix("Value error, "), ""
+        case "too_short":
+            return f"'{key}' is empty; it needs at least one entry", ""
+        case "literal_error":
+            options = re.findall(r"'([^']+)'", wanted)
+            return f"'{key}' cannot be {_shown(given)}", nearest(
+                str(given), options
+            ) or f"One of: {', '.join(options)}."
+        case "string_pattern_mismatch" if key in {"name", "path"}:
+            return (
+                f"{_shown(given)} cannot be a name",
+                "Use letters, digits, and any of _ . + - after the first character.",
+            )
+        case kind:
+            return f"'{key}' should be {_WANTED.get(kind, wanted)}, not {_shown(given)}", ""
 
 
 def _place_of(message: str, data: dict[str, Any]) -> Place:
