@@ -131,29 +131,28 @@ def _explain(document: Document, errors: Sequence[ErrorDetails]) -> StudyError:
 def _in_words(error: ErrorDetails, key: str, place: Place) -> tuple[str, str]:
     """Return the message and the fix for one of pydantic's errors."""
     given, wanted = error.get("input"), error["msg"].removeprefix("Input should be ")
+    message, fix = "", ""
     match error["type"]:
         case "extra_forbidden":
             valid = list(_fields(place[:-1]))
-            within = "" if len(place) == 1 else f" in '{place[0]}'"
-            return f"unknown key '{key}'{within}", nearest(key, valid) or f"Known keys: {', '.join(valid)}."
+            message = f"unknown key '{key}'" + ("" if len(place) == 1 else f" in '{place[0]}'")
+            fix = nearest(key, valid) or f"Known keys: {', '.join(valid)}."
         case "missing":
-            return f"key '{key}' is missing", "See docs/study.md."
+            message, fix = f"key '{key}' is missing", "See docs/study.md."
         case "value_error":
-            return wanted.removeprefix("Value error, "), ""
+            message = wanted.removeprefix("Value error, ")
         case "too_short":
-            return f"'{key}' is empty; it needs at least one entry", ""
+            message = f"'{key}' is empty; it needs at least one entry"
         case "literal_error":
             options = re.findall(r"'([^']+)'", wanted)
-            return f"'{key}' cannot be {_shown(given)}", nearest(
-                str(given), options
-            ) or f"One of: {', '.join(options)}."
+            message = f"'{key}' cannot be {_shown(given)}"
+            fix = nearest(str(given), options) or f"One of: {', '.join(options)}."
         case "string_pattern_mismatch" if key in {"name", "path"}:
-            return (
-                f"{_shown(given)} cannot be a name",
-                "Use letters, digits, and any of _ . + - after the first character.",
-            )
+            message = f"{_shown(given)} cannot be a name"
+            fix = "Use letters, digits, and any of _ . + - after the first character."
         case kind:
-            return f"'{key}' should be {_WANTED.get(kind, wanted)}, not {_shown(given)}", ""
+            message = f"'{key}' should be {_WANTED.get(kind, wanted)}, not {_shown(given)}"
+    return message, fix
 
 
 def _place_of(message: str, data: dict[str, Any]) -> Place:
