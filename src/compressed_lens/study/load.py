@@ -35,6 +35,7 @@ _WANTED = {
     "bool_parsing": "true or false",
 }
 _SHORT = 40
+Spec = str | dict[str, Any]
 
 
 def load_study(path: str | Path) -> Study:
@@ -58,16 +59,18 @@ def load_study(path: str | Path) -> Study:
 
 def from_arguments(
     *,
-    model: str | Sequence[str],
-    variants: Sequence[str] = (),
-    tasks: Sequence[str] = (),
-    analyses: Sequence[str] = ("accuracy", "nle", "recall"),
+    model: Spec | Sequence[Spec],
+    variants: Sequence[Spec] = (),
+    tasks: Sequence[Spec] = (),
+    analyses: Sequence[Spec] = ("accuracy", "nle", "recall"),
     name: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Study:
     """Build the study of `clens run --model ... --variants ... --tasks ...`.
+
+    Every entry is what a study file may have in its place: a name or path, or a mapping.
 
     Args:
         model: Folder or hub id, or several.
@@ -82,13 +85,13 @@ def from_arguments(
     Raises:
         StudyError: As `load_study`, without lines.
     """
-    models = [model] if isinstance(model, str) else list(model)
+    models = [model] if isinstance(model, str | dict) else list(model)
     data: dict[str, Any] = {
         "name": name or "study",
         "seed": seed,
         "models": models,
         "variants": list(variants),
-        "tasks": [t if limit is None else {"name": t, "limit": limit} for t in tasks],
+        "tasks": [t if limit is None else {**({"name": t} if isinstance(t, str) else t), "limit": limit} for t in tasks],
         "analyses": list(analyses),
         "settings": settings,
     }
