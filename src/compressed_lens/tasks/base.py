@@ -82,13 +82,15 @@ class Selection:
         split: Split name, such as "test"; None for the source's own default.
         fields: Our field name to the column that holds it; overrides the source's own mapping.
         labels: Label names, in display order; empty for the source's own.
-        options: Settings of this source (those it names in `TaskSource.options`).
+        values: Value in the data to the label it stands for; empty for the source's own reading.
+        options: Every setting of this source: those of `TaskSource.options`, the study's values over the defaults.
     """
 
     path: str | None = None
     split: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -101,12 +103,16 @@ class Content:
         rejected: (row identity, reason) of every row that could not become an item.
         notes: What a reader of the report should know.
         labels: Label names where only the data tell them; empty for the source's own.
+        edit_field: Field a counterfactual edits where only the data tell it; "" for the source's own.
+        candidates: For recall, every object of a group (relation).
     """
 
     items: tuple[Item, ...]
     rejected: tuple[tuple[str, str], ...] = ()
     notes: str = ""
     labels: tuple[str, ...] = ()
+    edit_field: str = ""
+    candidates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
