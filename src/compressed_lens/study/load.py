@@ -86,12 +86,13 @@ def from_arguments(
         StudyError: As `load_study`, without lines.
     """
     models = [model] if isinstance(model, str | dict) else list(model)
+    limits = {} if limit is None else {"limit": limit}
     data: dict[str, Any] = {
         "name": name or "study",
         "seed": seed,
         "models": models,
         "variants": list(variants),
-        "tasks": [t if limit is None else {**({"name": t} if isinstance(t, str) else t), "limit": limit} for t in tasks],
+        "tasks": [{**({"name": t} if isinstance(t, str) else t), **limits} for t in tasks],
         "analyses": list(analyses),
         "settings": settings,
     }
