@@ -29,6 +29,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     else:
         show_table(["what", "found", ""], [[f.name, f.found, f.note] for f in machine.facts])
         show("")
-        show_table(["can run", "", "install"], [[a.name, "yes" if a.ready else "no", a.install] for a in machine.abilities])
+        abilities = [[a.name, "yes" if a.ready else "no", a.install] for a in machine.abilities]
+        show_table(["can run", "", "install"], abilities)
     if machine.broken:
         raise typer.Exit(6)

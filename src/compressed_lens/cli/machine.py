@@ -176,10 +176,8 @@ def _accelerators(torch_library: Library) -> list[Fact]:
     import torch
 
     if torch.cuda.is_available():
-        properties = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        return [
-            Fact(name=f"GPU {i}", found=p.name, note=f"{p.total_memory / GIB:.0f} GiB") for i, p in enumerate(properties)
-        ]
+        gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        return [Fact(name=f"GPU {i}", found=g.name, note=f"{g.total_memory / GIB:.0f} GiB") for i, g in enumerate(gpus)]
     if torch.backends.mps.is_available():
         return [Fact(name="GPU", found="Apple MPS")]
     return [Fact(name="GPU", found="none", note="models run on the CPU, in float32")]

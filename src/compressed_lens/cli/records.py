@@ -30,8 +30,9 @@ class Format(StrEnum):
 @app.command(cls=ManyValues)
 def records(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
+    *,
     form: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.csv,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File; default: standard output.")] = None,
     variants: Annotated[list[str] | None, typer.Option(help="Only these variants.")] = None,
     tasks: Annotated[list[str] | None, typer.Option(help="Only these tasks.")] = None,
     analyses: Annotated[list[str] | None, typer.Option(help="Only these analyses.")] = None,

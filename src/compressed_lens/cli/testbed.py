@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from compressed_lens.cli.output import show, show_json, show_table
 
 app = typer.Typer(
     rich_markup_mode=None, add_completion=False, help="The embedded reference model: train it again, or measure it."
@@ -14,9 +17,9 @@ app = typer.Typer(
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the model to; it must not hold a model yet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; it must not hold a model yet.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, order and sampling.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; default: those of the shipped model.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; default: the shipped model's.")] = None,
 ) -> None:
     """Train the reference model from nothing: generated world, tokenizer, weights, log.
 
@@ -33,7 +36,7 @@ def train(
     if (out / "config.json").exists():
         raise ModelError(f"{out} already holds a model.", fix="Choose another folder.")
     start(out, seed=seed, steps=STEPS if steps is None else steps)
-    typer.echo(str(out))
+    show(str(out))
 
 
 @app.command()
@@ -46,4 +49,16 @@ def evaluate(
     \b
     clens testbed evaluate
     """
-    raise NotImplementedError
+    from compressed_lens.lm.hf import HFModel
+    from compressed_lens.lm.locate import locate_model
+    from compressed_lens.testbed.evaluate import evaluate as measure
+
+    figures = measure(HFModel.load(locate_model(model)))
+    if as_json:
+        show_json([{**asdict(f), "rate": f.rate, "met": f.met} for f in figures])
+        return
+    rows = []
+    for f in figures:
+        target = "" if f.target is None else f"{f.target:.0%}"
+        rows.append([f.name, f"{f.rate:.1%}", f"{f.right}/{f.n}", target, "" if f.met else "missed"])
+    show_table(["figure", "rate", "items", "target", ""], rows)
