@@ -1,0 +1,258 @@
+"""The engine: drives the generators of many items in waves, and asks the model every distinct question once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from compressed_lens.analyses.base import Analysis, Record, Steps
+from compressed_lens.engine.cache import (
+    MemoryCache,
+    ResponseCache,
+    is_storable,
+    pack_response,
+    request_key,
+    unpack_response,
+)
+from compressed_lens.engine.ledger import Ledger, plain_cost
+from compressed_lens.errors import LensError
+from compressed_lens.lm.protocol import Generate, LanguageModel, Request, Response, Score
+from compressed_lens.tasks.base import Item, Task
+
+WINDOW = 256
+_BATCHES_PER_COMMIT = 4
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One analysis of one item.
+
+    Attributes:
+        key: The caller's name for the job, unique within a run.
+    """
+
+    key: Hashable
+    analysis: Analysis
+    task: Task
+    item: Item
+
+
+@runtime_checkable
+class _Checking(Protocol):
+    """A model that can say beforehand which single requests it would refuse."""
+
+    def check(self, request: Request) -> None:
+        """Raise a LensError for a request that cannot be executed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """A request with what identifies it."""
+
+    key: str
+    ids: tuple[int, ...]
+    request: Request
+
+    @property
+    def size(self) -> int:
+        """Rough number of tokens its execution holds at once."""
+        extra = self.request.max_new_tokens if isinstance(self.request, Generate) else len(self.request.continuations)
+        return len(self.ids) + extra
+
+
+class _Live:
+    """A job under way: its generator, what it asked last, and its record once there is one."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.questions: list[_Question] = []
+        self.record: Record | None = None
+        self._steps: Steps | None = None
+
+    def advance(self, responses: list[Response] | None) -> list[Request]:
+        """Start the generator, or send it responses; return what it asks next.
+
+        An exception of the analysis ends the item with a failed record; nothing else is caught here.
+        """
+        try:
+            if self._steps is None:
+                self._steps = self.job.analysis.steps(self.job.task, self.job.item)
+                return next(self._steps)
+            return self._steps.send(responses or [])
+        except StopIteration as end:
+            self.record = (
+                end.value
+                if isinstance(end.value, Record)
+                else Record(values={}, failed=f"The analysis returned {type(end.value).__name__}, not a Record.")
+            )
+        except Exception as error:
+            self.fail(error)
+        return []
+
+    def fail(self, error: Exception) -> None:
+        """End the item with a failed record."""
+        if self._steps is not None:
+            self._steps.close()
+        reason = str(error) if isinstance(error, LensError) else f"{type(error).__name__}: {error}"
+        self.record = Record(values={}, failed=reason)
+
+
+class Engine:
+    """Runs analyses against one model.
+
+    Jobs are taken in windows. Within a window every unfinished item's requests are gathered, duplicates and questions
+    the cache knows are taken out, and the rest is executed in chunks that are committed to the cache one by one. What
+    is batched with what depends on the list of jobs alone, so an interrupted run that is started again with the same
+    jobs and the same cache (see `done`) gives the same numbers to the last bit.
+
+    Args:
+        model: The model to ask.
+        batch_tokens: Most tokens of one batch, padding included.
+        cache: Where responses are kept; one in memory by default.
+        window: Items in flight at a time; bounds memory and what a killed run must repeat.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        batch_tokens: int = 8192,
+        cache: ResponseCache | None = None,
+        window: int = WINDOW,
+    ) -> None:
+        self._model = model
+        self._batch_tokens = batch_tokens
+        self._cache: ResponseCache = cache if cache is not None else MemoryCache()
+        self._window = window
+        self._ledger = Ledger()
+
+    @property
+    def ledger(self) -> Ledger:
+        """Counts over everything this engine has run."""
+        return self._ledger
+
+    def run(
+        self,
+        jobs: Iterable[Job],
+        on_record: Callable[[Job, Record], None],
+        *,
+        done: Collection[Hashable] = (),
+        progress: Progress | None = None,
+    ) -> Ledger:
+        """Run every job to its record.
+
+        Args:
+            jobs: What to do, in an order that is the same each time.
+            on_record: Called with every record as soon as its item ends.
+            done: Keys of jobs recorded by an earlier run: `on_record` is not called for them. A window of nothing
+                else is skipped; in others they are driven again out of the cache, to keep the batches as they were.
+            progress: Called with (jobs ended, jobs in all), after every wave.
+
+        Returns:
+            The counts of this call.
+
+        Raises:
+            LensError: The model failed; items that have not ended are left out.
+        """
+        todo = list(jobs)
+        before = self._ledger
+        ended = 0
+        for start in range(0, len(todo), self._window):
+            window = todo[start : start + self._window]
+            if all(job.key in done for job in window):
+                ended += len(window)
+                if progress:
+                    progress(ended, len(todo))
+                continue
+            live = [_Live(job) for job in window]
+            for one in live:
+                self._put(one, one.advance(None))
+            while True:
+                for one in live:
+                    if one.record is not None:
+                        ended += 1
+                        if one.job.key not in done:
+                            on_record(one.job, one.record)
+                live = [one for one in live if one.record is None]
+                if progress:
+                    progress(ended, len(todo))
+                if not live:
+                    break
+                answers = self._answer([question for one in live for question in one.questions])
+                for one in live:
+                    self._put(one, one.advance([answers[q.key] for q in one.questions]))
+        return self._ledger - before
+
+    def _put(self, one: _Live, requests: Sequence[Request]) -> None:
+        """Attach the requests of an item to it; one the model cannot read fails the item."""
+        if one.record is not None:
+            return
+        try:
+            one.questions = [self._question(request) for request in requests]
+        except LensError as error:
+            one.fail(error)
+
+    def _question(self, request: Request) -> _Question:
+        if isinstance(self._model, _Checking):
+            self._model.check(request)
+        ids = tuple(self._model.encode(request.prompt))
+        return _Question(key=request_key(self._model.fingerprint, ids, request), ids=ids, request=request)
+
+    def _answer(self, questions: Sequence[_Question]) -> dict[str, Response]:
+        """Return the response to every question, by key."""
+        unique = {question.key: question for question in questions}
+        known = self._cache.get_many(list(unique))
+        answers = {key: unpack_response(stored) for key, stored in known.items()}
+        executed: set[str] = set()
+        tokens = 0
+        started = time.perf_counter()
+        # Chunks are formed before what is known is taken out, so that an interruption does not change them.
+        for chunk in self._chunks(list(unique.values())):
+            missing = [question for question in chunk if question.key not in answers]
+            if not missing:
+                continue
+            read = getattr(self._model, "forward_tokens", None)
+            found = dict(zip((q.key for q in missing), self._execute([q.request for q in missing]), strict=True))
+            self._cache.put_many({key: pack_response(r) for key, r in found.items() if is_storable(r)})
+            answers.update(found)
+            executed.update(found)
+            tokens += (
+                sum(plain_cost(len(q.ids), found[q.key]) for q in missing)
+                if read is None
+                else getattr(self._model, "forward_tokens", read) - read
+            )
+        planned = [plain_cost(len(q.ids), answers[q.key]) for q in questions]
+        self._ledger += Ledger(
+            requests=len(questions),
+            executed_requests=len(executed),
+            planned_tokens=sum(planned),
+            cached_tokens=sum(planned) - sum(plain_cost(len(unique[k].ids), answers[k]) for k in executed),
+            executed_tokens=tokens,
+            seconds=time.perf_counter() - started,
+        )
+        return answers
+
+    def _chunks(self, questions: Sequence[_Question]) -> list[list[_Question]]:
+        """Return the questions in parts of one kind, each worth a few batches, longest first."""
+        chunks: list[list[_Question]] = []
+        for kind in (Generate, Score):
+            room = 0
+            for question in sorted((q for q in questions if isinstance(q.request, kind)), key=lambda q: -q.size):
+                if room <= 0:
+                    chunks.append([])
+                    room = _BATCHES_PER_COMMIT * self._batch_tokens
+                chunks[-1].append(question)
+                room -= question.size
+        return chunks
+
+    def _execute(self, requests: Sequence[Request]) -> Sequence[Response]:
+        """Put requests of one kind to the model."""
+        generate = [request for request in requests if isinstance(request, Generate)]
+        if generate:
+            return self._model.generate(generate, batch_tokens=self._batch_tokens)
+        score = [request for request in requests if isinstance(request, Score)]
+        return self._model.score(score, batch_tokens=self._batch_tokens)
