@@ -93,9 +93,9 @@ def test_flips_by_enumeration() -> None:
     assert math.isnan(flips([], []).rate)
 
 
-@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (5, 0), (6, 0), (4, 9), (13, 5), (40, 41)])
+@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (5, 0), (6, 0), (4, 9), (13, 5), (40, 41), (700, 800)])
 def test_mcnemar_by_enumeration(lost: int, gained: int) -> None:
     n = lost + gained
     tail = sum(math.comb(n, k) for k in range(min(lost, gained) + 1)) / 2**n
-    assert mcnemar_p(lost, gained) == pytest.approx(min(1.0, 2 * tail), rel=1e-12)
+    assert mcnemar_p(lost, gained) == pytest.approx(min(1.0, 2 * tail), rel=1e-11)
     assert mcnemar_p(gained, lost) == mcnemar_p(lost, gained)

@@ -1,4 +1,4 @@
-"""Statistics of paired comparisons: bootstrap intervals, rates, flips. NumPy and SciPy only."""
+"""Statistics of paired comparisons: bootstrap intervals, rates, flips. NumPy only."""
 
 from compressed_lens.statistics.bootstrap import (
     FEW_CHANGES,

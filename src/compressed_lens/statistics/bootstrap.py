@@ -7,10 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
 
 from compressed_lens.errors import DataError
-from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
+from compressed_lens.statistics.interval import (
+    NORMAL,
+    Interval,
+    normal_quantile,
+    paired_rate_interval,
+    rate_interval,
+)
 
 Floats = NDArray[np.float64]
 Method = Literal["bca", "percentile"]
@@ -192,7 +197,7 @@ def bootstrap_means(
         if units > 1:
             share = resampled[:, column]
             share = np.sort(share[~np.isnan(share)])
-            levels = ndtr(np.array([-z, z]))
+            levels = (NORMAL.cdf(-z), NORMAL.cdf(z))
             if method == "bca":
                 levels = _bca_levels(share, estimate, sums[:, column], counts[:, column], z)
             low, high = (float(bound) for bound in np.quantile(share, levels))
@@ -271,25 +276,28 @@ def replicate_means(sums: Floats, counts: Floats, *, replicates: int, seed: int)
     return means
 
 
-def _bca_levels(replicates: Floats, estimate: float, sums: Floats, counts: Floats, z: float) -> Floats:
+def _bca_levels(replicates: Floats, estimate: float, sums: Floats, counts: Floats, z: float) -> tuple[float, float]:
     """Return the two percentile levels of the BCa interval; plain percentiles when it is undefined."""
-    plain = ndtr(np.array([-z, z]))
+    plain = (NORMAL.cdf(-z), NORMAL.cdf(z))
     tolerance = 1e-12 * max(1.0, abs(estimate))
     below = float((replicates < estimate - tolerance).mean())
     ties = float((np.abs(replicates - estimate) <= tolerance).mean())
     share = below + ties / 2
     rest = counts.sum() - counts
     if not 0 < share < 1 or (rest == 0).any():
-        return np.asarray(plain)
+        return plain
     jackknife = (sums.sum() - sums) / rest
     deviation = jackknife.mean() - jackknife
     spread = float((deviation**2).sum())
     if spread <= (1e-12 * max(1.0, abs(estimate))) ** 2:
-        return np.asarray(plain)
+        return plain
     acceleration = float((deviation**3).sum()) / (6 * spread**1.5)
-    shift = float(ndtri(share))
-    ends = shift + np.array([-z, z])
-    return np.asarray(ndtr(shift + ends / (1 - acceleration * ends)))
+    shift = NORMAL.inv_cdf(share)
+    ends = (shift - z, shift + z)
+    if any(acceleration * end >= 1 for end in ends):
+        return plain
+    left, right = (NORMAL.cdf(shift + end / (1 - acceleration * end)) for end in ends)
+    return left, right
 
 
 def _matrix(values: ArrayLike) -> Floats:

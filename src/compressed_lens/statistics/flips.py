@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import bdtr
 
 from compressed_lens.errors import DataError
 
@@ -79,6 +78,7 @@ def mcnemar_p(lost: int, gained: int) -> float:
     """
     if min(lost, gained) < 0:
         raise DataError(f"{lost} lost and {gained} gained is impossible.", fix="Pass counts.")
-    if lost + gained == 0:
-        return 1.0
-    return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5)))
+    n, fewer = lost + gained, min(lost, gained)
+    log_factorials = np.concatenate([[0.0], np.log(np.arange(1, n + 1)).cumsum()])
+    log_choices = log_factorials[n] - log_factorials[: fewer + 1] - log_factorials[n - fewer :][::-1]
+    return min(1.0, 2 * float(np.exp(log_choices - n * np.log(2)).sum()))

@@ -1,15 +1,16 @@
-"""The interval type, and closed-form intervals for rates (SciPy special functions only)."""
+"""The interval type, and closed-form intervals for rates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from scipy.special import ndtri
+from statistics import NormalDist
 
 from compressed_lens.errors import DataError
 
+# The standard library's: importing scipy.special takes longer than a whole small report.
+NORMAL = NormalDist()
 _BISECTIONS = 60
 
 
@@ -51,7 +52,7 @@ def normal_quantile(confidence: float) -> float:
     """
     if not 0 < confidence < 1:
         raise DataError(f"A confidence of {confidence} is not between 0 and 1.", fix="Use for example 0.95.")
-    return float(ndtri(0.5 + confidence / 2))
+    return NORMAL.inv_cdf(0.5 + confidence / 2)
 
 
 def rate_interval(successes: int, n: int, *, confidence: float = 0.95, dropped: int = 0) -> Interval:
