@@ -65,16 +65,17 @@ def cells(rows: Rows) -> polars.DataFrame:
 
 def variants(rows: Rows) -> polars.DataFrame:
     """Return one row a (model, variant) of the present study, `full` first; work of all sessions added up."""
-    spent: dict[tuple[str, str], dict[str, float]] = {}
-    for model, variant, text in rows("SELECT model, variant, amounts FROM work ORDER BY session"):
-        total = spent.setdefault((model, variant), {})
+    spent: dict[str, dict[str, float]] = {}
+    for build, text in rows("SELECT build, amounts FROM work ORDER BY session"):
+        total = spent.setdefault(build, {})
         for name, amount in json.loads(text).items():
             total[name] = total.get(name, 0) + amount
     found = rows(
-        """SELECT model, variant, position, status, reason, fingerprint, recipe, audit, integrity,
-        bytes_on_disk, memory_bytes, loaded FROM variants ORDER BY position"""
+        """SELECT v.model, v.variant, v.position, v.status, v.reason, b.fingerprint, b.recipe, b.audit, b.integrity,
+        b.bytes_on_disk, b.memory_bytes, b.loaded, v.build
+        FROM variants v LEFT JOIN builds b USING (build) ORDER BY v.position"""
     )
-    return _frame(VARIANTS, [(*row[:11], json.dumps(spent.get((row[0], row[1]), {})), row[11]) for row in found])
+    return _frame(VARIANTS, [(*row[:11], json.dumps(spent.get(row[12], {})), row[11]) for row in found])
 
 
 def tasks(rows: Rows) -> polars.DataFrame:

@@ -17,14 +17,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE items(
             fingerprint TEXT NOT NULL, item TEXT NOT NULL, position INTEGER NOT NULL, content TEXT NOT NULL,
             PRIMARY KEY (fingerprint, item)) STRICT, WITHOUT ROWID""",
+        # The names of the present study's variants, and what each was found to be.
         """CREATE TABLE variants(
             model TEXT NOT NULL, variant TEXT NOT NULL, position INTEGER NOT NULL, status TEXT NOT NULL,
-            reason TEXT NOT NULL, fingerprint TEXT, recipe TEXT, audit TEXT, integrity TEXT,
-            bytes_on_disk INTEGER, memory_bytes INTEGER, loaded TEXT,
-            PRIMARY KEY (model, variant)) STRICT, WITHOUT ROWID""",
+            reason TEXT NOT NULL, build TEXT, PRIMARY KEY (model, variant)) STRICT, WITHOUT ROWID""",
+        # Facts about a variant by what it was made from, so that a renamed or returning one need not be loaded.
+        """CREATE TABLE builds(
+            build TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, recipe TEXT NOT NULL, audit TEXT,
+            integrity TEXT NOT NULL, bytes_on_disk INTEGER NOT NULL, memory_bytes INTEGER NOT NULL, loaded TEXT NOT NULL
+            ) STRICT, WITHOUT ROWID""",
         """CREATE TABLE work(
-            session INTEGER NOT NULL, model TEXT NOT NULL, variant TEXT NOT NULL, amounts TEXT NOT NULL,
-            PRIMARY KEY (session, model, variant)) STRICT, WITHOUT ROWID""",
+            session INTEGER NOT NULL, build TEXT NOT NULL, amounts TEXT NOT NULL,
+            PRIMARY KEY (session, build)) STRICT, WITHOUT ROWID""",
         """CREATE TABLE cells(
             cell TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, task_fingerprint TEXT NOT NULL, method TEXT NOT NULL,
             settings TEXT NOT NULL, seed INTEGER NOT NULL, items INTEGER NOT NULL, metrics TEXT NOT NULL
@@ -42,4 +46,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
-TABLES = frozenset({"meta", "sessions", "tasks", "items", "variants", "work", "cells", "grid", "records", "responses"})
+TABLES = frozenset(
+    {"meta", "sessions", "tasks", "items", "variants", "builds", "work", "cells", "grid", "records", "responses"}
+)

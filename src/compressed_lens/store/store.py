@@ -153,6 +153,10 @@ class Store:
             )
         return int(cursor.lastrowid or 0)
 
+    def put_environment(self, session: int, environment: Mapping[str, Any]) -> None:
+        """Replace the environment of a session, once more of it is known."""
+        self._write("UPDATE sessions SET environment = ? WHERE session = ?", [(to_json(environment), session)])
+
     def put_task(
         self, task: str, *, fingerprint: str, kind: str, info: Mapping[str, Any], items: Sequence[tuple[str, Any]]
     ) -> None:
@@ -184,27 +188,46 @@ class Store:
         position: int,
         status: VariantStatus,
         reason: str = "",
-        fingerprint: str | None = None,
-        recipe: Mapping[str, Any] | None = None,
-        audit: Mapping[str, Any] | None = None,
-        integrity: Mapping[str, Any] | None = None,
-        bytes_on_disk: int | None = None,
-        memory_bytes: int | None = None,
-        loaded: Mapping[str, Any] | None = None,
+        build: str | None = None,
     ) -> None:
         """Note how far a variant got.
 
         `passed`, `marked` (failed the gate, scored all the same), `refused` (failed the gate, not scored),
         `unavailable` (could not be made), or `pending`.
         """
-        texts = [None if part is None else to_json(part) for part in (recipe, audit, integrity, loaded)]
-        self._write(
-            "INSERT OR REPLACE INTO variants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (model, variant, position, status, plain(reason), fingerprint)
-                + (*texts[:3], bytes_on_disk, memory_bytes, texts[3])
-            ],
+        row = (model, variant, position, status, plain(reason), build)
+        self._write("INSERT OR REPLACE INTO variants VALUES (?, ?, ?, ?, ?, ?)", [row])
+
+    def put_build(
+        self,
+        build: str,
+        *,
+        fingerprint: str,
+        recipe: Mapping[str, Any],
+        audit: Mapping[str, Any] | None,
+        integrity: Mapping[str, Any],
+        bytes_on_disk: int,
+        memory_bytes: int,
+        loaded: Mapping[str, Any],
+    ) -> None:
+        """Note what was found about a variant, under the digest of all it was made from."""
+        told = None if audit is None else to_json(audit)
+        row = (
+            build,
+            fingerprint,
+            to_json(recipe),
+            told,
+            to_json(integrity),
+            bytes_on_disk,
+            memory_bytes,
+            to_json(loaded),
         )
+        self._write("INSERT OR REPLACE INTO builds VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [row])
+
+    def build(self, build: str) -> dict[str, Any] | None:
+        """Return `fingerprint` and `integrity` of a variant that was loaded and checked before, or None."""
+        rows = self._rows("SELECT fingerprint, integrity FROM builds WHERE build = ?", (build,))
+        return {"fingerprint": rows[0][0], "integrity": json.loads(rows[0][1])} if rows else None
 
     def put_cell(
         self,
@@ -229,9 +252,9 @@ class Store:
                 "UPDATE grid SET cell = ? WHERE model = ? AND variant = ? AND task = ? AND analysis = ?", (cell, *place)
             )
 
-    def put_work(self, session: int, model: str, variant: str, amounts: Mapping[str, float]) -> None:
+    def put_work(self, session: int, build: str, amounts: Mapping[str, float]) -> None:
         """Set what one session has spent on a variant so far; sessions add up in the variants frame."""
-        self._write("INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?)", [(session, model, variant, to_json(amounts))])
+        self._write("INSERT OR REPLACE INTO work VALUES (?, ?, ?)", [(session, build, to_json(amounts))])
 
     # What came out.
 
@@ -254,21 +277,6 @@ class Store:
         """Return (item, repeat) of every record of `cell`, failed ones included."""
         return {
             (item, repeat) for item, repeat in self._rows("SELECT item, repeat FROM records WHERE cell = ?", (cell,))
-        }
-
-    def variant_row(self, model: str, variant: str) -> dict[str, Any] | None:
-        """Return what is known of a variant (JSON parts parsed), or None."""
-        rows = self._rows(
-            "SELECT status, reason, fingerprint, recipe, audit, integrity, bytes_on_disk, memory_bytes, loaded "
-            "FROM variants WHERE model = ? AND variant = ?",
-            (model, variant),
-        )
-        if not rows:
-            return None
-        names = ("status", "reason", "fingerprint", "recipe", "audit", "integrity", "bytes_on_disk", "memory_bytes")
-        row = dict(zip((*names, "loaded"), rows[0], strict=True))
-        return {
-            k: json.loads(v) if k in {"recipe", "audit", "integrity", "loaded"} and v else v for k, v in row.items()
         }
 
     def environments(self) -> list[dict[str, Any]]:

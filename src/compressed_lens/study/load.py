@@ -73,7 +73,7 @@ def from_arguments(
     Every entry is what a study file may have in its place: a name or path, or a mapping.
 
     Args:
-        model: Folder or hub id, or several.
+        model: Folder, hub id or `reference`, or a mapping as in a study file; so the variants and tasks.
         variants: Names of recipes.
         tasks: Names of data sets.
         analyses: Names of analyses.
@@ -223,7 +223,11 @@ def _with_absolute_paths(study: Study, bases: Sequence[Path]) -> Study:
         return spec.model_copy(update={"path": _absolute(spec.path, bases, keep="reference")})
 
     def variant(spec: VariantSpec) -> VariantSpec:
-        return spec.model_copy(update={"checkpoint": _absolute(spec.checkpoint, bases)})
+        inner = spec.settings.get("calibration")
+        settings = spec.settings
+        if isinstance(inner, dict) and isinstance(inner.get("path"), str):
+            settings = {**settings, "calibration": {**inner, "path": _absolute(inner["path"], bases)}}
+        return spec.model_copy(update={"checkpoint": _absolute(spec.checkpoint, bases), "settings": settings})
 
     def task(spec: TaskSpec) -> TaskSpec:
         return spec.model_copy(update={"path": _absolute(spec.path, bases)})

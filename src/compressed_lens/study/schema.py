@@ -136,11 +136,11 @@ class AnalysisSpec(_Named):
 
 
 class CalibrationSpec(_Strict):
-    """The text a recipe looks at while it quantizes; recorded by hash."""
+    """The text recipes look at while they quantize; recorded by hash. What is left out is the recipe's own choice."""
 
-    path: str | None = Field(default=None, description="Text, CSV or JSONL file; default: the text in the package.")
-    samples: int = Field(default=32, ge=1, description="Number of sequences.")
-    tokens: int = Field(default=256, ge=8, description="Tokens of each sequence.")
+    path: str | None = Field(default=None, description="Text or JSONL file; default: the recipe's own.")
+    samples: int | None = Field(default=None, ge=1, description="Number of sequences at most.")
+    tokens: int | None = Field(default=None, ge=8, description="Tokens of each sequence at most.")
 
 
 class Settings(_Strict):
