@@ -35,7 +35,9 @@ def file_digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def folder_digest(folder: Path, suffixes: Iterable[str] = (".safetensors", ".json", ".jinja", ".model", ".gguf")) -> str:
+def folder_digest(
+    folder: Path, suffixes: Iterable[str] = (".safetensors", ".json", ".jinja", ".model", ".gguf")
+) -> str:
     """Return a digest of the bytes of a model folder: weights, configuration and tokenizer.
 
     File names enter relative to `folder`, so a copy elsewhere has the same digest, and a

@@ -79,9 +79,9 @@ class Registry(Generic[T]):
         """
         entry = self.entries.get(name)
         if entry is None:
-            raise StudyError(
-                f"Unknown {self.kind} '{name}'.", fix=nearest(name, self.names()) or f"One of: {', '.join(self.names())}."
-            )
+            known = self.names()
+            fix = nearest(name, known) or f"One of: {', '.join(known)}."
+            raise StudyError(f"Unknown {self.kind} '{name}'.", fix=fix)
         module, _, attribute = entry.target.partition(":")
         loaded: Any = getattr(importlib.import_module(module), attribute)
         if not isinstance(loaded, self._base):

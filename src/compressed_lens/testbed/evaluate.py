@@ -112,9 +112,7 @@ def _recall(model: LanguageModel) -> list[Figure]:
     chains = [(c, world.RELATIONS[c.second.relation]) for c in world.chains()]
 
     def hop(held_out: bool) -> list[tuple[Prompt, str]]:
-        return [
-            ask(world.two_hop(r.completions[0], c), c.second.object) for c, r in chains if c.held_out == held_out
-        ]
+        return [ask(world.two_hop(r.completions[0], c), c.second.object) for c, r in chains if c.held_out == held_out]
 
     sets: list[tuple[str, list[tuple[Prompt, str]], float | None]] = [
         (

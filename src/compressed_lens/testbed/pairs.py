@@ -36,32 +36,21 @@ def judge(premise: str, hypothesis: str) -> str | None:
     if scene is None:
         return None
     agent, colour, garment, action, place = scene.groups()
+    about_agent = (
+        {word: word == _PLACES.get(place) for word in ("outdoors", "indoors")}
+        | {"awake": True, "asleep": False}
+        | {word: None for word in _UNKNOWN}
+        | {activity: _ACTIONS.get(action) == activity for activity in _ACTIVITIES}
+        | {other: other == action for other in _ACTIONS}
+        | {other: other == place for other in _PLACES}
+    )
+    claims: dict[str, bool | None] = {f"The {agent} is {what}": truth for what, truth in about_agent.items()}
+    claims |= {f"The {garment} is {word}": word == colour for word in _COLOURS}
     said = hypothesis.strip().removesuffix(".")
-    if match := re.fullmatch(r"The (\w+) is (\w+)", said):
-        subject, word = match.groups()
-        if subject == garment:
-            return _holds(word == colour) if word in _COLOURS else None
-        if subject != agent:
-            return None
-        if word in ("outdoors", "indoors"):
-            return _holds(_PLACES.get(place) == word)
-        if word in ("awake", "asleep"):
-            return _holds(word == "awake")
-        if word in _UNKNOWN:
-            return "neutral"
-    if match := re.fullmatch(rf"The {agent} is (.+)", said):
-        what = match[1]
-        if what in _ACTIVITIES:
-            return _holds(_ACTIONS.get(action) == what)
-        if what in _ACTIONS:
-            return _holds(what == action)
-        if what in _PLACES:
-            return _holds(what == place)
-    return None
-
-
-def _holds(truth: bool) -> str:
-    return "entailment" if truth else "contradiction"
+    if said not in claims:
+        return None
+    truth = claims[said]
+    return "neutral" if truth is None else "entailment" if truth else "contradiction"
 
 
 def generate(rng: Random) -> Example:
@@ -73,7 +62,8 @@ def generate(rng: Random) -> Example:
     label = rng.choice(LABELS)
     if label == "neutral":
         word = rng.choice(_UNKNOWN)
-        hypothesis, edited, evidence = f"The {agent} is {word}.", f"The {agent} is asleep.", (word,)
+        hypothesis, edited = f"The {agent} is {word}.", f"The {agent} is asleep."
+        evidence: tuple[str, ...] = (word,)
         reason = f"The premise does not say whether the {agent} is {word}."
     else:
         kind = rng.choice(("colour", "setting", "activity", "waking"))

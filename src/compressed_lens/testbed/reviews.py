@@ -29,6 +29,11 @@ _NEUTRAL = (
     "A bus stops near the entrance.", "We stayed for an hour.", "The floor was made of wood.", "It rained that day.",
 )  # fmt: skip
 
+NEGATED = 0.15
+WITH_NEUTRAL = 0.5
+_COUNTS = (1, 2, 3)
+_COUNT_WEIGHTS = (3, 4, 2)
+
 _EVIDENCE = re.compile(rf"\b(not )?({'|'.join(sorted(POLARITY, key=len, reverse=True))})\b")
 
 
@@ -43,12 +48,12 @@ def judge(text: str) -> str | None:
 def generate(rng: Random) -> Example:
     """Draw one review."""
     label = rng.choice(LABELS)
-    count = rng.choices((1, 2, 3), weights=(3, 4, 2))[0]
+    count = rng.choices(_COUNTS, weights=_COUNT_WEIGHTS)[0]
     nouns = rng.sample(_NOUNS, count)
     words: list[str] = []
     negated: list[bool] = []
     for _ in range(count):
-        flip = rng.random() < 0.15
+        flip = rng.random() < NEGATED
         polarity = TARGETS[label] if flip else label
         words.append(rng.choice([w for w, p in POLARITY.items() if p == polarity and w not in words]))
         negated.append(flip)
@@ -56,10 +61,10 @@ def generate(rng: Random) -> Example:
     opposite = [w if n else ANTONYMS[w] for w, n in zip(words, negated, strict=True)]
     opening = f"We visited the {rng.choice(_PLACES)} on {rng.choice(_DAYS)} {rng.choice(_COMPANIONS)}."
     clauses = [f"the {noun} was {{}}" for noun in nouns]
-    body = " and ".join(clauses) if count < 3 else f"{clauses[0]}, {clauses[1]} and {clauses[2]}"
+    body = " and ".join([", ".join(clauses[:-1]), clauses[-1]] if count > 1 else clauses)
     verdict = body[:1].upper() + body[1:] + "."
     parts = [opening, verdict]
-    if rng.random() < 0.5:
+    if rng.random() < WITH_NEUTRAL:
         parts.insert(rng.choice((1, 2)), rng.choice(_NEUTRAL))
     pattern = " ".join(parts)
     clause = " and ".join(f"the {noun} was {what}" for noun, what in zip(nouns, said, strict=True))

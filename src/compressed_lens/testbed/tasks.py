@@ -28,7 +28,7 @@ def _labelled(generator: ModuleType) -> Content:
                 extra={"evidence": list(example.evidence), "edited": example.edited, "target": example.target},
             ),
         )
-    return Content(items=tuple(items.values()), notes="Generated; labels, evidence and edits are known by construction.")
+    return Content(items=tuple(items.values()), notes="Generated: labels, evidence and edits are true by construction.")
 
 
 def _reviews(_: Selection) -> Content:

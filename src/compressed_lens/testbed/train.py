@@ -21,6 +21,7 @@ TASKS_PER_STEP = 40
 MATRIX_RATE = 3e-3
 VECTOR_RATE = 3e-3
 WARM_UP = 60
+DECAY = 0.5
 PROMPT_SHARE = 0.15
 PROMPT_WEIGHT = 0.3
 POOL = 8
@@ -108,7 +109,7 @@ def save(model: Any, folder: Path) -> None:
 
     copy = LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
-    copy.to(torch.bfloat16).save_pretrained(folder)
+    copy.bfloat16().save_pretrained(folder)
 
 
 def train(
@@ -141,15 +142,15 @@ def train(
     model = new_model(tokenizer, seed)
     fact_batches = batches(shuffled_forever([encode(tokenizer, d) for d in facts], rng), FACTS_PER_STEP, rng)
     task_batches = batches((encode(tokenizer, d) for d in corpus.task_documents(rng)), TASKS_PER_STEP, rng)
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    matrices = [p for n, p in model.named_parameters() if "proj" in n]
+    others = [p for n, p in model.named_parameters() if "proj" not in n]
     optimizers = (
         torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=VECTOR_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     )
 
     def rate(step: int) -> float:
-        return min(1.0, (step + 1) / WARM_UP, 2 * (1 - step / steps))
+        return min(1.0, (step + 1) / WARM_UP, (1 - step / steps) / DECAY)
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(o, rate) for o in optimizers]
     started, cpu_started, tokens = time.time(), time.process_time(), 0

@@ -16,7 +16,8 @@ _MIDDLES = "l m n r s t v d k".split()
 _CONTINENTS = ("Norland", "Sudland", "Estland", "Westland", "Midland")
 _INSTRUMENTS = tuple("guitar violin piano flute drums trumpet cello harp banjo clarinet organ accordion".split())
 _JOBS = tuple(
-    "doctor teacher lawyer painter farmer pilot baker carpenter nurse poet sailor tailor chemist dancer judge miner".split()
+    "doctor teacher lawyer painter farmer pilot baker carpenter "
+    "nurse poet sailor tailor chemist dancer judge miner".split()
 )
 _FOODS = tuple("bread cheese honey soup fish wine olives cakes sausages dumplings chocolate pies".split())
 _PRODUCTS = tuple("shoes cars clocks lamps boats phones chairs toys bicycles cameras carpets knives".split())
