@@ -104,7 +104,6 @@ class Content:
         notes: What a reader of the report should know.
         labels: Label names where only the data tell them; empty for the source's own.
         edit_field: Field a counterfactual edits where only the data tell it; "" for the source's own.
-        candidates: For recall, every object of a group (relation).
     """
 
     items: tuple[Item, ...]
@@ -112,7 +111,6 @@ class Content:
     notes: str = ""
     labels: tuple[str, ...] = ()
     edit_field: str = ""
-    candidates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

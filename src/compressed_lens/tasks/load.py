@@ -114,9 +114,16 @@ def _task(name: str, source: TaskSource, content: Content, selection: Selection,
         instruction=source.instruction,
         edit_field=content.edit_field or source.edit_field,
         targets=targets,
-        candidates=content.candidates,
+        candidates=_objects(items) if source.kind == "recall" else {},
         notes=content.notes,
     )
+
+
+def _objects(items: tuple[Item, ...]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for item in items:
+        found[item.group][item.answers[0]] = None
+    return {group: tuple(objects) for group, objects in found.items()}
 
 
 def _next_label(labels: tuple[str, ...]) -> dict[str, str]:

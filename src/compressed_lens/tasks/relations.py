@@ -162,7 +162,6 @@ def read(selection: Selection) -> Content:
         items=tuple(items),
         rejected=tuple(rejected),
         notes=_notes(relations, options, sum(n - 1 for n in seen.values())),
-        candidates={r.name: tuple(dict.fromkeys(o for s, o in r.pairs if s and o)) for r in relations},
     )
 
 

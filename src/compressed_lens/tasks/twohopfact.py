@@ -83,10 +83,7 @@ def read(selection: Selection) -> Content:
         )
 
     items, rejected = collect(rows, make)
-    found: dict[str, dict[str, None]] = {}
-    for item in items:
-        found.setdefault(item.group, {})[item.answers[0]] = None
-    return Content(items=items, rejected=rejected, candidates={group: tuple(v) for group, v in found.items()})
+    return Content(items=items, rejected=rejected)
 
 
 TWO_HOP_FACT = TaskSource(kind="recall", read=read, options={"hop": "composed"})

@@ -1,0 +1,1 @@
+"""What a model knows: facts recalled, and later where they sit."""
