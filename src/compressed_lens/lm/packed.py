@@ -114,10 +114,8 @@ def unpack_layer(
         group_of = torch.arange(codes.shape[0]) // (codes.shape[0] // groups)
     else:
         inputs = qweight.shape[0] * 32 // bits
-        if layout == "gptq":
-            qzeros = qzeros + _ones(bits, qzeros.shape[1])
         codes = _from_words(qweight.T.contiguous(), bits).T[:inputs]
-        zeros = _from_words(qzeros, bits)[:, :outputs]
+        zeros = _zero_points(qzeros, bits, less_one=layout == "gptq")[:, :outputs]
         group_of = parts["g_idx"].long() if "g_idx" in parts else torch.arange(inputs) // -(inputs // -groups)
     weight = (codes - zeros[group_of]).float() * scales[group_of]
     width = int(settings.get("group_size", -1))
@@ -160,8 +158,12 @@ def _awq_positions(words: torch.Tensor) -> torch.Tensor:
     return (torch.arange(words.shape[1])[:, None] * 8 + nibble_of[None, :]).reshape(-1)
 
 
-def _ones(bits: int, words: int) -> torch.Tensor:
-    """Return `words` int32 words whose bit stream of `bits`-wide numbers is 1, 1, 1, ..."""
-    stream = (torch.arange(words * 32) % bits == 0).long().reshape(words, 32)
-    values = (stream << torch.arange(32)).sum(-1)
-    return torch.where(values >= 1 << 31, values - (1 << 32), values).to(torch.int32)
+def _zero_points(qzeros: torch.Tensor, bits: int, *, less_one: bool) -> torch.Tensor:
+    """Return the zero points; v1 files hold them less one."""
+    if not less_one:
+        return _from_words(qzeros, bits)
+    if 32 % bits:
+        return (_from_words(qzeros, bits) + 1) % (1 << bits)
+    # Writers subtract 1, 1, 1, ... from whole words, so a zero point of 0 borrows from its neighbour: add it back.
+    ones = sum(1 << shift for shift in range(0, 32, bits))
+    return _from_words(qzeros + ones, bits)
