@@ -67,9 +67,9 @@ class NaturalLanguageExplanation:
         Metric(
             name="words", value="words", direction="neither", unit="words", summary="Mean length of the explanation"
         ),
-        _rate("reference_overlap", "higher", "Mean ROUGE-L F1 with the closest reference explanation", 0.0),
-        _rate("names_evidence", "higher", "Share of explanations that name every word of the true evidence", 0.0),
-        _rate("names_any_evidence", "higher", "Share of explanations that name a word of the true evidence", 0.0),
+        _rate("reference_overlap", "higher", "Mean ROUGE-L F1 with the closest reference explanation"),
+        _rate("names_evidence", "higher", "Share of explanations that name every word of the true evidence"),
+        _rate("names_any_evidence", "higher", "Share of explanations that name a word of the true evidence"),
     )
 
     style: Style = "predict-then-explain"

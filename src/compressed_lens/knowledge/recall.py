@@ -93,7 +93,6 @@ class Recall:
             direction="higher",
             unit="rate",
             summary="Share of facts whose object is the likeliest of the relation's objects (setting rank)",
-            on_failure=0.0,
         ),
     )
 

@@ -42,28 +42,45 @@ def locate_data(path: str | None, *, hub: str = "", home: str = "") -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
+    problem: Exception | None = None
+    for version in [revision] if revision else [None, _CONVERTED]:
+        try:
+            folder = _snapshot(name, version)
+        except _problems() as error:
+            problem = problem or error
+            continue
+        if _data_files(folder):
+            return folder
+    if problem is None:
+        raise DataError(
+            f"The hub data set '{name}' holds no data file ({', '.join(SUFFIXES)}).",
+            fix="Download the data and give their `path`; data sets that need a script to load are not run.",
+        )
+    raise DataError(
+        f"'{name}' is neither a local path nor a data set that can be fetched from the hub ({type(problem).__name__}).",
+        fix="Give the `path` of a local copy, or check the name, the network and HF_HUB_OFFLINE.",
+    ) from problem
+
+
+def _problems() -> tuple[type[Exception], ...]:
     from httpx import HTTPError
+
+    return (OSError, ValueError, HTTPError)
+
+
+def _snapshot(name: str, revision: str | None) -> Path:
+    """Return the folder with the data files of a hub data set, from the hub or, where it fails, from its cache."""
     from huggingface_hub import snapshot_download
 
     patterns = [f"*{suffix}" for suffix in SUFFIXES]
-    tried = [revision] if revision else [None, _CONVERTED]
-    for version in tried:
-        try:
-            folder = Path(snapshot_download(name, repo_type="dataset", revision=version, allow_patterns=patterns))
-        except (OSError, ValueError, HTTPError) as error:
-            if version == _CONVERTED:
-                continue
-            raise DataError(
-                f"'{name}' is neither a local path nor a data set that can be fetched from the hub "
-                f"({type(error).__name__}).",
-                fix="Give the `path` of a local copy, or check the name, the network and HF_HUB_OFFLINE.",
-            ) from error
-        if _data_files(folder):
-            return folder
-    raise DataError(
-        f"The hub data set '{name}' holds no data file ({', '.join(SUFFIXES)}).",
-        fix="Download the data and give their `path`; data sets that need a script to load are not run.",
-    )
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns))
+    except _problems():
+        return Path(
+            snapshot_download(
+                name, repo_type="dataset", revision=revision, allow_patterns=patterns, local_files_only=True
+            )
+        )
 
 
 def _data_files(folder: Path) -> list[Path]:

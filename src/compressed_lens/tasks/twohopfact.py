@@ -60,7 +60,7 @@ def read(selection: Selection) -> Content:
     def make(row: Row) -> Item | str:
         entities = {e: row.text(f"{e}.value") for e in _ENTITIES}
         known = {e: aliases(row.text(f"{e}.aliases")) for e in _ENTITIES}
-        for what, text in {prompt: row.text(prompt), **entities}.items():
+        for what, text in {prompt: row.text(prompt), **{f"{e}.value": v for e, v in entities.items()}}.items():
             if not text:
                 return f"empty {what}"
         for entity, found in known.items():
