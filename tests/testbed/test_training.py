@@ -86,6 +86,16 @@ def test_statements_are_the_toolkits_own_seam(tokenizer: Any) -> None:
     assert learned == [False] * len(rendered.ids) + [True] * (len(ids) - len(rendered.ids))
 
 
+def test_calibration_text_is_read_as_training_documents(tokenizer: Any) -> None:
+    text = corpus.calibration_texts(Random(9), count=1, facts=2)[0]
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    starts = [i for i, token in enumerate(ids) if token == tokenizer.bos_token_id]
+    known = {tuple(train.encode(tokenizer, d)[0]) for d in corpus.fact_documents()}
+    assert starts[0] == 0
+    assert len(starts) == 3
+    assert {tuple(ids[starts[1] : starts[2]]), tuple(ids[starts[2] :])} <= known
+
+
 def test_every_name_is_one_token(tokenizer: Any) -> None:
     names = {f.object for f in world.facts()} | {w for f in world.facts() for w in f.subject.split()}
     assert {n for n in names if len(tokenizer.encode(n, add_special_tokens=False)) != 1} == set()

@@ -13,6 +13,7 @@ from compressed_lens.lm.protocol import Message, Prompt
 from compressed_lens.tasks.base import Item, Task
 from compressed_lens.testbed import pairs, reviews, world
 from compressed_lens.testbed.example import Example
+from compressed_lens.testbed.vocabulary import BOS, END
 
 HELD_OUT_SHARE = 20
 _FORMS = ("explain", "counterfactual", "guided", "explain_then_predict")
@@ -115,3 +116,19 @@ def fact_documents() -> list[Document]:
         if not is_question:
             documents.append(Document(segments=statement))
     return documents
+
+
+def calibration_texts(rng: Random, *, count: int = 48, facts: int = 10) -> list[str]:
+    """Return texts for calibration: each one training conversation and some fact documents, as the model reads them."""
+    conversations, statements = task_documents(rng), fact_documents()
+    return [
+        "".join(_written(document) for document in (next(conversations), *rng.sample(statements, facts)))
+        for _ in range(count)
+    ]
+
+
+def _written(document: Document) -> str:
+    parts = [BOS]
+    for role, segment in document.segments:
+        parts.append(segment.text if role is None else f"<|{role}|>{segment.text}{END}")
+    return "".join(parts) + (END if document.segments[-1][0] is None else "")

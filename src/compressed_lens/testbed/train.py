@@ -124,7 +124,7 @@ def train(
     """Train the reference model and write it to `out` with `training_log.jsonl`.
 
     Args:
-        out: Folder to write: safetensors, configuration, tokenizer and log.
+        out: Folder to write: safetensors, configuration, tokenizer, calibration text and log.
         seed: Seed of initial weights, document order and token sampling.
         steps: Optimizer steps; the learning rate is constant for half of them, then falls to zero.
         log_every: Steps between log lines.
@@ -139,6 +139,8 @@ def train(
     tokenizer = vocabulary.build(
         (segment.text for document in (*facts, *sample) for _, segment in document.segments), out
     )
+    calibration = corpus.calibration_texts(Random(seed + 2))
+    (out / "calibration.txt").write_text("\n\n".join(calibration) + "\n", encoding="utf-8")
     model = new_model(tokenizer, seed)
     fact_batches = batches(shuffled_forever([encode(tokenizer, d) for d in facts], rng), FACTS_PER_STEP, rng)
     task_batches = batches((encode(tokenizer, d) for d in corpus.task_documents(rng)), TASKS_PER_STEP, rng)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 VOCABULARY = 3072
-SPECIAL = ("<|pad|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
-NAMED = {"bos_token": "<|bos|>", "eos_token": "<|end|>", "pad_token": "<|pad|>"}
+PAD, BOS, END = "<|pad|>", "<|bos|>", "<|end|>"
+SPECIAL = (PAD, BOS, END, "<|system|>", "<|user|>", "<|assistant|>")
+NAMED = {"bos_token": BOS, "eos_token": END, "pad_token": PAD}
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
@@ -37,7 +38,7 @@ def build(texts: Iterable[str], folder: Path) -> Any:
             show_progress=False,
         ),
     )
-    bos = tokenizer.token_to_id("<|bos|>")
+    bos = tokenizer.token_to_id(BOS)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<|bos|> $A", pair="<|bos|> $A $B", special_tokens=[("<|bos|>", bos)]
     )
