@@ -26,6 +26,7 @@ class Limits:
         gradient_change: Smallest relative change of the gradient between a middle layer and the embeddings.
         weight_error: Largest layer error, as a multiple of round-to-nearest's at the same bits and group.
         group_error: Largest error of one group of weights, in the same unit.
+        weight_cosine: Smallest cosine between a layer's dense weight and the base's.
         repetition_excess: Largest share of degenerate continuations beyond the reference's.
         loss_factor: Largest excess loss over full precision, as a multiple of round-to-nearest's excess loss.
         loss_slack: Excess loss, in nats per token, that is never called broken.
@@ -35,17 +36,18 @@ class Limits:
             nothing from order is called broken rather than untrained.
     """
 
-    kernel_logits: float = 0.02
+    kernel_logits: float = 0.2
     kernel_logits_half: float = 0.5
-    kernel_divergence: float = 0.0005
+    kernel_divergence: float = 0.001
     kernel_divergence_half: float = 0.02
     gradient_ratio: float = 0.05
     gradient_ratio_half: float = 0.15
     gradient_cosine: float = 0.99
     gradient_cosine_half: float = 0.95
     gradient_change: float = 1e-6
-    weight_error: float = 2.5
-    group_error: float = 8.0
+    weight_error: float = 5.0
+    group_error: float = 12.0
+    weight_cosine: float = 0.4
     repetition_excess: float = 0.25
     loss_factor: float = 2.0
     loss_slack: float = 0.1

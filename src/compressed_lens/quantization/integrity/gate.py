@@ -11,9 +11,10 @@ from compressed_lens.lm.protocol import Prompt
 from compressed_lens.quantization.integrity.findings import Finding, Integrity, Limits, finding
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from compressed_lens.lm.hf import HFModel
     from compressed_lens.quantization.audit import Audit
-    from torch import nn
 
 
 def check(
@@ -73,7 +74,7 @@ def _findings(
         yield _unasked("every check that runs the model")
         return
     asked = build(candidate, extra)
-    answering = kernel.finite_logits(module, asked)
+    answering = kernel.answers(module, asked)
     yield answering
     if not answering.passed:
         yield _unasked("every check on logits, gradients and text")

@@ -13,20 +13,31 @@ from compressed_lens.quantization.integrity.forward import Gradients, gradients,
 from compressed_lens.quantization.integrity.probes import Length, ProbeSet
 
 _LENGTHS: tuple[Length, ...] = ("short", "long")
+_KERNEL_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError)
 _SAFE = (
     "load it with a safe kernel (bitsandbytes: support_avx512bf16_for_cpu = False on every Linear4bit; GPTQ and AWQ "
     "files: the torch backend), or dequantized"
 )
 
 
-def finite_logits(module: nn.Module, probes: ProbeSet) -> Finding:
-    """Find NaN and infinite logits, over every probe and every piece of the fixed text."""
+def answers(module: nn.Module, probes: ProbeSet) -> Finding:
+    """Find out whether the model runs on every probe and every piece of the fixed text, with finite logits.
+
+    Raises:
+        torch.OutOfMemoryError: Memory ran out, which says nothing about the variant.
+    """
     sequences = [*(p.ids for p in probes.probes), *probes.texts]
-    bad = sum(not bool(logits(module, ids).isfinite().all()) for ids in sequences)
+    name = "finite logits"
+    try:
+        bad = sum(not bool(logits(module, ids).isfinite().all()) for ids in sequences)
+    except torch.OutOfMemoryError:
+        raise
+    except _KERNEL_ERRORS as error:
+        return finding(name, "broken", f"The model cannot be run: {_said_by(error)}; {_SAFE}.")
     if not bad:
-        return finding("finite logits", "sound", f"All logits of {len(sequences)} texts are finite.", value=0, limit=0)
+        return finding(name, "sound", f"All logits of {len(sequences)} texts are finite.", value=0, limit=0)
     return finding(
-        "finite logits",
+        name,
         "broken",
         f"{bad} of {len(sequences)} texts give NaN or infinite logits: this variant cannot answer anything. "
         "If the weights are finite, load it with dtype float32 or bfloat16.",
@@ -84,13 +95,10 @@ def live_gradients(module: nn.Module, dense: nn.Module | None, probes: ProbeSet,
     targets = [int(logits(dense or module, p.ids)[-1].argmax()) for p in asked]
     try:
         ours = [gradients(module, p.ids, t) for p, t in zip(asked, targets, strict=True)]
-    except (RuntimeError, NotImplementedError) as error:
-        yield finding(
-            "live gradients",
-            "broken",
-            f"The model cannot be differentiated ({str(error).splitlines()[0]}): analyses that need gradients would "
-            f"fail; {_SAFE}.",
-        )
+    except torch.OutOfMemoryError:
+        raise
+    except _KERNEL_ERRORS as error:
+        yield finding("live gradients", "broken", f"The model cannot be differentiated: {_said_by(error)}; {_SAFE}.")
         return
     change = min(_smallest_change(g) for g in ours)
     alive = change > limits.gradient_change
@@ -151,3 +159,7 @@ def rounds_activations(module: nn.Module) -> bool:
     return any(s is not None and s.input_activations is not None for s in schemes) or any(
         type(m).__name__ == "Linear8bitLt" for m in module.modules()
     )
+
+
+def _said_by(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from compressed_lens.lm.protocol import Prompt
 
@@ -22,6 +22,7 @@ SHORT_TOKENS = 50
 _LONG_TOKENS = 200
 _TEXT_TOKENS = 320
 _CALLER_PROBES = 8
+_LIMITLESS = 1 << 20
 
 
 @cache
@@ -59,15 +60,6 @@ class ProbeSet:
         return tuple(p for p in self.probes if p.length == length)
 
 
-def context(module: Any) -> int:
-    """Return the number of positions a model can read; a generous number when its configuration is silent."""
-    config = module.config.get_text_config()
-    for name in ("max_position_embeddings", "n_positions", "seq_length"):
-        if isinstance(size := getattr(config, name, None), int) and size > 0:
-            return size
-    return 1 << 20
-
-
 def build(model: HFModel, extra: Sequence[Prompt] = ()) -> ProbeSet:
     """Return the probe set of `model`'s tokenizer.
 
@@ -75,7 +67,7 @@ def build(model: HFModel, extra: Sequence[Prompt] = ()) -> ProbeSet:
         model: Its tokenizer cuts the text, its context bounds it.
         extra: Prompts of the study's own tasks; at most eight of each length are used, the first ones.
     """
-    room = context(model.module)
+    room = model.context_length or _LIMITLESS
     own = [_probe(model, p, room) for p in _own_prompts(model, min(_LONG_TOKENS, room // 2))]
     asked = [_probe(model, p, room) for p in extra]
     for length in ("short", "long"):

@@ -172,7 +172,7 @@ def plain_loss(module: nn.Module, probes: ProbeSet, limits: Limits) -> Finding:
             name,
             "broken",
             f"{said}, and it is worse than a uniform guess ({_perplexity(uniform)}): the model is confidently wrong "
-            "about plain English, as with another model's tokenizer or damaged weights. Check the folder's tokenizer files.",
+            "about plain English, as with another model's tokenizer or damaged weights. Check the tokenizer files.",
             value=gain,
             limit=limits.order_gain,
         )

@@ -16,6 +16,10 @@ from compressed_lens.quantization.integrity.findings import Finding, Limits, fin
 _TINY = 1e-12
 _FIT_STEPS = 6
 _MOST = 0.5
+_DAMAGED = (
+    "its codes or scales are damaged (overflow in packing, swapped scales), or this is another layer's or model's "
+    "weight. Quantize the model again, or name the right base model."
+)
 
 
 def round_to_nearest(weight: Tensor, bits: int, group_size: int) -> Tensor:
@@ -110,19 +114,18 @@ class WeightError:
     Attributes:
         layer: Root of the summed squared error, over round-to-nearest's.
         group: The same for the worst single group of weights.
+        cosine: Cosine between the layer's weight and the base's.
     """
 
-    name: str
-    how: Packing
     layer: float
     group: float
+    cosine: float
 
 
-def weight_error(name: str, ours: Tensor, full: Tensor, how: Packing, *, rescaled: bool) -> WeightError:
+def weight_error(ours: Tensor, full: Tensor, how: Packing, *, rescaled: bool) -> WeightError:
     """Compare a layer's dense weight with the base's.
 
     Args:
-        name: Of the layer.
         ours: Dense weight of the variant, [out, in].
         full: Weight of the base, same shape.
         how: Its packing.
@@ -136,10 +139,9 @@ def weight_error(name: str, ours: Tensor, full: Tensor, how: Packing, *, rescale
     # A group that rounding happens to hit exactly would divide by zero: no group counts as finer than half the mean.
     floor = rounding.mean().mul(0.25).clamp_min(_TINY)
     return WeightError(
-        name=name,
-        how=how,
         layer=float((error.sum() / rounding.sum().clamp_min(_TINY)).sqrt()),
         group=float((error / rounding.clamp_min(floor)).max().sqrt()),
+        cosine=float(torch.cosine_similarity(ours.flatten(), full.flatten(), dim=0)),
     )
 
 
@@ -167,7 +169,7 @@ def near_the_base(module: nn.Module, base: nn.Module, limits: Limits) -> Iterato
     """Yield findings on the distance of every quantized layer to the base's weight."""
     originals = linear_layers(base)
     moved = rescaled(module, base)
-    errors: list[WeightError] = []
+    errors: dict[str, WeightError] = {}
     for name, layer in linear_layers(module).items():
         how = packing(layer)
         if how is None:
@@ -183,25 +185,28 @@ def near_the_base(module: nn.Module, base: nn.Module, limits: Limits) -> Iterato
                 "different models. Name the right base model.",
             )
             return
-        errors.append(weight_error(name, ours, full, how, rescaled=moved))
+        errors[name] = weight_error(ours, full, how, rescaled=moved)
     if errors:
-        yield _judged("weights near the base", "Layer", {e.name: e.layer for e in errors}, limits.weight_error)
-        yield _judged(
-            "every group near the base", "A group of weights in", {e.name: e.group for e in errors}, limits.group_error
-        )
+        yield _near("weights near the base", "Layer", {n: e.layer for n, e in errors.items()}, limits.weight_error)
+        groups = {n: e.group for n, e in errors.items()}
+        yield _near("every group near the base", "A group of weights in", groups, limits.group_error)
+        yield _alike({n: e.cosine for n, e in errors.items()}, limits.weight_cosine)
 
 
-def _judged(check: str, what: str, errors: Mapping[str, float], limit: float) -> Finding:
+def _near(check: str, what: str, errors: Mapping[str, float], limit: float) -> Finding:
     worst = max(errors, key=lambda n: errors[n])
     value = errors[worst]
     said = f"{what} '{worst}' is {value:.2f} times as far from full precision as plain rounding to its bits"
     if value <= limit:
         return finding(check, "sound", f"{said}, the worst of all.", value=value, limit=limit)
-    return finding(
-        check,
-        "broken",
-        f"{said}: its codes or scales are damaged (overflow in packing, swapped scales), or it is another layer's "
-        "weight. Quantize the model again.",
-        value=value,
-        limit=limit,
-    )
+    return finding(check, "broken", f"{said}: {_DAMAGED}", value=value, limit=limit)
+
+
+def _alike(cosines: Mapping[str, float], limit: float) -> Finding:
+    worst = min(cosines, key=lambda n: cosines[n])
+    value = cosines[worst]
+    said = f"The weights of layer '{worst}' have a cosine of {value:.3f} with the base's"
+    check = "weights point the base's way"
+    if value >= limit:
+        return finding(check, "sound", f"{said}, the lowest of all.", value=value, limit=limit)
+    return finding(check, "broken", f"{said}: {_DAMAGED}", value=value, limit=limit)
