@@ -1,5 +1,5 @@
 """One run, one folder: an SQLite file that holds what was asked and every outcome, written as it is made."""
 
-from compressed_lens.store.store import Store
+from compressed_lens.store.store import Store, plain
 
-__all__ = ["Store"]
+__all__ = ["Store", "plain"]

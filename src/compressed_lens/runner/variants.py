@@ -1,0 +1,219 @@
+"""From a variant of the study to a loaded model that went through the integrity gate."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressed_lens.errors import LensError, ModelError
+from compressed_lens.ids import digest, folder_digest
+from compressed_lens.study.schema import ModelSpec, Study, VariantSpec
+
+if TYPE_CHECKING:
+    from compressed_lens.lm.hf import HFModel
+    from compressed_lens.lm.protocol import Prompt
+    from compressed_lens.quantization import Audit, Recipe
+    from compressed_lens.quantization.integrity import Integrity
+
+_KEPT_BYTES = 1 << 30
+
+
+def cache_folder(study: Study) -> Path:
+    """Return where quantized checkpoints are kept: the study's choice, $CLENS_CACHE, or the user's cache."""
+    if study.settings.cache_dir is not None:
+        return Path(study.settings.cache_dir)
+    own = os.environ.get("CLENS_CACHE")
+    if own:
+        return Path(own).expanduser() / "variants"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "compressed-lens" / "variants"
+
+
+def on_hub(path: str) -> bool:
+    """Return whether a model's path can only be a hub id."""
+    return path != "reference" and not path.startswith((".", "/", "~")) and not Path(path).exists()
+
+
+def recipe_of(study: Study, variant: VariantSpec) -> Recipe | None:
+    """Return the validated recipe of a variant, the study's calibration settings under its own; None without recipe.
+
+    Raises:
+        StudyError: The recipe or one of its settings is unknown or does not fit.
+    """
+    from compressed_lens.quantization import resolve
+
+    if variant.recipe_name is None:
+        return None
+    wanted = study.settings.calibration.model_dump(exclude_none=True)
+    plain = resolve({"recipe": variant.recipe_name})
+    if not wanted or plain.calibrated_by is None:
+        return resolve({"recipe": variant.recipe_name, **variant.settings})
+    own = variant.settings.get("calibration")
+    merged = {**wanted, **own} if isinstance(own, dict) else wanted
+    return resolve({"recipe": variant.recipe_name, **variant.settings, "calibration": merged})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A variant in memory.
+
+    Attributes:
+        bytes_on_disk: Bytes of its safetensors files.
+        prepare_seconds: Time to quantize it, or to find it in the cache.
+        load_seconds: Time to load it.
+    """
+
+    model: HFModel
+    audit: Audit | None
+    bytes_on_disk: int
+    prepare_seconds: float
+    load_seconds: float
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what a library throws while a variant is made into an error that leaves the other variants alone."""
+    try:
+        yield
+    except LensError:
+        raise
+    except Exception as error:
+        told = str(error).strip().splitlines() or [""]
+        raise ModelError(
+            f"{what} failed with {type(error).__name__}: {told[0]}.", fix="--debug shows where."
+        ) from error
+
+
+class Base:
+    """One model of the study: finds its folder, makes its variants, and lends the full-precision model to the gate."""
+
+    def __init__(self, study: Study, spec: ModelSpec) -> None:
+        self._study = study
+        self.spec = spec
+        self._kept: HFModel | None = None
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder of the full-precision model, fetched from the hub where need be."""
+        from compressed_lens.lm.locate import locate_model
+
+        if self.spec.path is None:
+            raise ModelError(f"Model '{self.spec.name}' has no path.", fix="Add `path` to the model.")
+        return locate_model(self.spec.path, self.spec.revision)
+
+    @cached_property
+    def _digest(self) -> str:
+        return folder_digest(self.folder)
+
+    def origin(self, variant: VariantSpec) -> str:
+        """Return the digest of the bytes, recipe, calibration text and libraries a variant is made from.
+
+        Raises:
+            LensError: Something it is made from is missing.
+        """
+        from compressed_lens.quantization import variant_key
+
+        recipe = recipe_of(self._study, variant)
+        if recipe is not None:
+            return variant_key(self.folder, recipe, seed=self._study.seed)
+        return self._digest if variant.is_full else folder_digest(self._checkpoint(variant))
+
+    def build(self, variant: VariantSpec) -> str:
+        """Return the digest of all that decides what the loaded variant computes; errors as `origin`."""
+        return digest([self.origin(variant), self.spec.dtype, self._study.settings.device], length=24)
+
+    def load(self, variant: VariantSpec, tell: Callable[[str], None]) -> Loaded:
+        """Quantize (or find in the cache) and load a variant.
+
+        Raises:
+            LensError: It cannot be made or loaded.
+        """
+        with _explained(f"Making {variant.name}"):
+            return self._load(variant, tell)
+
+    def _load(self, variant: VariantSpec, tell: Callable[[str], None]) -> Loaded:
+        from compressed_lens.quantization import prepare
+
+        started = time.perf_counter()
+        recipe = recipe_of(self._study, variant)
+        audit = None
+        folder = self.folder if variant.is_full else self._checkpoint(variant) if recipe is None else None
+        if recipe is not None:
+            made = prepare(
+                self.folder,
+                recipe,
+                cache_dir=cache_folder(self._study),
+                seed=self._study.seed,
+                progress=tell,
+                trust_remote_code=self.spec.trust_remote_code,
+            )
+            folder, audit = made.folder, made.audit
+        assert folder is not None
+        prepared = time.perf_counter()
+        tell("loading")
+        model = self._open(folder, f"{self.spec.name} {variant.name}")
+        if variant.is_full and model.method != "full":
+            raise ModelError(
+                f"{folder} is already quantized ({model.method}) and cannot be the full-precision baseline.",
+                fix="List it under variants as a `checkpoint`, and leave out the model's `path` or give its base.",
+            )
+        return Loaded(
+            model=model,
+            audit=audit,
+            bytes_on_disk=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+            prepare_seconds=prepared - started,
+            load_seconds=time.perf_counter() - prepared,
+        )
+
+    def gate(self, variant: VariantSpec, loaded: Loaded, probes: Sequence[Prompt]) -> Integrity:
+        """Check a loaded variant against the full-precision model, where there is one."""
+        with _explained(f"Checking {variant.name}"):
+            return self._gate(variant, loaded, probes)
+
+    def _gate(self, variant: VariantSpec, loaded: Loaded, probes: Sequence[Prompt]) -> Integrity:
+        from compressed_lens.quantization.integrity import check
+
+        base = None if variant.is_full or self.spec.path is None else self._kept or self._open(self.folder, "full")
+        if base is not None and base.memory_bytes <= _KEPT_BYTES:
+            self._kept = base
+        return check(loaded.model, base, audit=loaded.audit, full=variant.is_full, probes=probes)
+
+    def _open(self, folder: Path, name: str) -> HFModel:
+        from compressed_lens.lm.hf import HFModel
+
+        return HFModel.load(
+            folder,
+            device=self._study.settings.device,
+            dtype=self.spec.dtype,
+            trust_remote_code=self.spec.trust_remote_code,
+            name=name,
+        )
+
+    def _checkpoint(self, variant: VariantSpec) -> Path:
+        from compressed_lens.lm.locate import locate_model
+
+        assert variant.checkpoint is not None
+        return locate_model(variant.checkpoint, variant.revision)
+
+
+def describe(study: Study, variant: VariantSpec) -> dict[str, Any]:
+    """Return what a variant is, for the record."""
+    recipe = recipe_of(study, variant)
+    if recipe is not None:
+        return {"recipe": variant.recipe_name, **recipe.model_dump(mode="json")}
+    return {"checkpoint": variant.checkpoint, "revision": variant.revision} if variant.checkpoint else {}
+
+
+def free_memory() -> None:
+    """Give back what a model that is no longer referred to held; call it between variants."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
