@@ -21,8 +21,8 @@ Analyses = Annotated[list[str] | None, typer.Option(help="Analyses; default: all
 Limit = Annotated[int | None, typer.Option(min=1, help="Use the first so many items of every task.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random; default 0.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; default auto.")]
-Name = Annotated[str | None, typer.Option(help="Name of the run's folder.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; default: runs/NAME-DIGEST.")]
+Name = Annotated[str | None, typer.Option(help="Name of the study, and of its folder in runs.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; default: runs/NAME.")]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")]
 
 

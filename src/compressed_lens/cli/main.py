@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import tempfile
@@ -40,22 +41,20 @@ EXIT_BROKEN_PIPE = 141
 
 
 class LazyGroup(TyperGroup):
-    """Commands that are imported when they are called (all of them, each a few lines, for `clens --help`)."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the command names in the order of `COMMANDS`."""
-        return list(COMMANDS)
+    """Commands that are imported when they are called."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import and return one command, or None when there is no such command."""
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in COMMANDS:
             return None
-        if cmd_name not in self.commands:
-            command = get_command(importlib.import_module(f"compressed_lens.cli.{module}").app)
-            command.name = cmd_name
-            self.commands[cmd_name] = command
-        return self.commands[cmd_name]
+        command = get_command(_command_app(cmd_name))
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one line a command, without building any: that would cost more than all the rest of `--help`."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(_command_app(name))) for name in COMMANDS])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command of `args`; for a misspelt one, name the nearest."""
@@ -88,10 +87,21 @@ def clens(
     clens run --model reference --variants bnb-8bit rtn-2bit --tasks testbed-reviews
     """
     if version:
-        from compressed_lens.cli.version import installed
+        from compressed_lens import __version__
 
-        typer.echo(f"clens {installed()}")
+        typer.echo(f"clens {__version__}")
         raise typer.Exit
+
+
+def _command_app(name: str) -> typer.Typer:
+    found: typer.Typer = importlib.import_module(f"compressed_lens.cli.{COMMANDS[name]}").app
+    return found
+
+
+def _summary(of: typer.Typer) -> str:
+    """Return the first sentence of a command's help."""
+    text = of.info.help if isinstance(of.info.help, str) else inspect.getdoc(of.registered_commands[0].callback) or ""
+    return text.split("\n\n")[0].replace("\n", " ")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = get_command(app)
         with command.make_context("clens", arguments) as context:
             command.invoke(context)
+        sys.stdout.flush()
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
@@ -128,7 +139,7 @@ def _explain(error: Exception) -> int:
             _say(f"error: {error}")
             return error.exit_code
         case TyperException():
-            _say(f"error: {error.format_message()}{_usage_hint(error)}")
+            _say(f"error: {' '.join(error.format_message().split())}{_usage_hint(error)}")
             return error.exit_code
         case BrokenPipeError():
             # The reader (such as `head`) has all it wanted; keep the interpreter from complaining at exit.

@@ -45,3 +45,8 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     for row in texts:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+def progress_line(text: str) -> None:
+    """Print what is being done on standard error, so that standard output holds results only."""
+    print(clean(text), file=sys.stderr)

@@ -41,9 +41,9 @@ def records(
     """Export a run's records: one row for every variant, task, analysis, item and repeat.
 
     \b
-    clens records runs/quick-1f2e3d --format csv > records.csv
-    clens records runs/quick-1f2e3d --format parquet -o records.parquet
-    clens records runs/quick-1f2e3d --variants full rtn-2bit --tasks esnli --failed
+    clens records runs/quick --format csv > records.csv
+    clens records runs/quick --format parquet -o records.parquet
+    clens records runs/quick --variants full rtn-2bit --tasks esnli --failed
     """
     from compressed_lens.runner import load_run
 

@@ -21,7 +21,7 @@ def report(
     Works on a run that is still going, too: it reports what is recorded so far.
 
     \b
-    clens report runs/quick-1f2e3d
+    clens report runs/quick
     """
     from compressed_lens.report import write_report
 

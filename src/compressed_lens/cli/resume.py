@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from compressed_lens.cli.interrupt import resumable
-from compressed_lens.cli.output import show
+from compressed_lens.cli.outcome import conclude
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -21,11 +21,10 @@ def resume(
     """Finish a run that was interrupted or killed; what is recorded is not asked again.
 
     \b
-    clens resume runs/quick-1f2e3d
+    clens resume runs/quick
     """
-    from compressed_lens.report import write_report
     from compressed_lens.runner import resume as finish
 
     with resumable(run):
         done = finish(run, progress=not quiet)
-    show(str(write_report(done.folder)))
+    raise typer.Exit(conclude(done))

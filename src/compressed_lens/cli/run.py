@@ -10,7 +10,7 @@ import typer
 from compressed_lens.cli import choose
 from compressed_lens.cli.interrupt import resumable
 from compressed_lens.cli.options import ManyValues
-from compressed_lens.cli.output import show
+from compressed_lens.cli.outcome import conclude
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -42,9 +42,6 @@ def run(
 
     A run that was stopped goes on with `clens resume`.
     """
-    from compressed_lens.report import write_report
-    from compressed_lens.runner import run as start
-
     chosen = choose.choose(
         study,
         limit=limit,
@@ -57,6 +54,9 @@ def run(
         name=name,
         trust_remote_code=trust_remote_code,
     )
-    with resumable(out or Path("runs")):
-        done = start(chosen, out=out, progress=not quiet)
-    show(str(write_report(done.folder)))
+    from compressed_lens.runner import run as start
+
+    folder = out or Path("runs") / chosen.name
+    with resumable(folder):
+        done = start(chosen, out=folder, progress=not quiet)
+    raise typer.Exit(conclude(done))
