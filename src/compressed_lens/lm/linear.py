@@ -45,11 +45,12 @@ def packing(layer: nn.Module) -> Packing | None:
     declared: Packing | None = getattr(layer, PACKING_ATTRIBUTE, None)
     if declared is not None:
         return declared
-    kind = type(layer.weight).__name__ if isinstance(getattr(layer, "weight", None), nn.Parameter) else ""
+    weight: Any = getattr(layer, "weight", None)
+    kind = type(weight).__name__
     if kind == "Int8Params":
         return Packing(format="bitsandbytes int8", bits=8, group_size=-1, symmetric=True)
-    if kind == "Params4bit" and getattr(layer.weight, "quant_state", None) is not None:
-        state: Any = layer.weight.quant_state
+    if kind == "Params4bit" and getattr(weight, "quant_state", None) is not None:
+        state = weight.quant_state
         name = f"bitsandbytes {state.quant_type}{' double' if state.nested else ''}"
         return Packing(format=name, bits=4, group_size=state.blocksize, symmetric=True)
     scheme = getattr(layer, "quantization_scheme", None)
@@ -89,7 +90,7 @@ def dense_weight(layer: nn.Module) -> torch.Tensor:
     weight: Any = getattr(layer, "weight", None)
     with torch.no_grad():
         if isinstance(layer, Conv1D):
-            return weight.detach().float().T
+            return layer.weight.detach().float().T
         kind = type(weight).__name__
         if kind == "Int8Params":
             return _int8_weight(layer)
@@ -122,7 +123,7 @@ def dense_copy(module: nn.Module) -> nn.Module:
     dtype = next(p.dtype for p in module.parameters() if p.is_floating_point() and p.element_size() > 1)
     # deepcopy takes what `memo` holds instead of copying it, so packed weights are never duplicated.
     memo = {id(layer): dense_linear(layer, dtype) for layer in linear_layers(module).values() if is_quantized(layer)}
-    return copy.deepcopy(module, memo)  # type: ignore[arg-type]
+    return copy.deepcopy(module, memo)
 
 
 def _is_linear(layer: nn.Module) -> bool:
@@ -132,7 +133,8 @@ def _is_linear(layer: nn.Module) -> bool:
 def _int8_weight(layer: Any) -> torch.Tensor:
     codes = layer.state.CB if layer.state.CB is not None else layer.weight.data
     scale = layer.state.SCB if layer.state.SCB is not None else layer.weight.SCB
-    return codes.float() * (scale.float() / 127.0).unsqueeze(1)
+    dense: torch.Tensor = codes.float() * (scale.float() / 127.0).unsqueeze(1)
+    return dense
 
 
 def _four_bit_weight(weight: Any) -> torch.Tensor:
@@ -167,7 +169,7 @@ def _compressed_weight(layer: Any) -> torch.Tensor:
         compressor: Any = BaseCompressor.get_value_from_registry(scheme.format.value)
         dense: torch.Tensor = compressor.decompress(state, scheme)["weight"]
         return dense.float()
-    weight = layer.weight.detach()
+    weight: torch.Tensor = layer.weight.detach()
     if status is not None and status < QuantizationStatus.COMPRESSED and layer.quantization_scheme.weights is not None:
         weight = forward_quantize(layer, weight, "weight", layer.quantization_scheme.weights)
     return weight.float()
@@ -177,7 +179,7 @@ def _probed_weight(layer: Any) -> torch.Tensor:
     device = layer.qweight.device
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     inputs = torch.eye(layer.in_features, dtype=dtype, device=device)
-    answer = layer(inputs).float()
+    answer: torch.Tensor = layer(inputs).float()
     if layer.bias is not None:
         answer = answer - layer.bias.float()
     return answer.T.contiguous()

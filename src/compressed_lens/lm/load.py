@@ -153,21 +153,22 @@ def _load_full(folder: Path, config: dict[str, Any], place: torch.device, argume
 def _load_bitsandbytes(
     folder: Path, config: dict[str, Any], place: torch.device, arguments: dict[str, Any]
 ) -> tuple[Any, str]:
-    import bitsandbytes as bnb
+    from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 
     module = _from_pretrained(folder, arguments)
     kernel = ""
-    for layer in module.modules():
-        if isinstance(layer, bnb.nn.Linear4bit):
+    layers: list[Any] = list(module.modules())
+    for layer in layers:
+        if isinstance(layer, Linear4bit):
             # The AVX512 kernel repacks the weight at the first forward: dead gradients, corrupt saves, bfloat16.
             layer.support_avx512bf16_for_cpu = False
             layer.compute_dtype, layer.compute_type_is_set = module.dtype, True
-            layer.weight.quant_state.dtype = module.dtype
+            layer.weight.quant_state.dtype = module.dtype  # type: ignore[attr-defined]
             kernel = f"bitsandbytes 4-bit, computed in {_dtype_name(module)}"
-        elif isinstance(layer, bnb.nn.Linear8bitLt) and place.type == "cpu":
-            layer.__class__ = _weight_only_int8()
+        elif isinstance(layer, Linear8bitLt) and place.type == "cpu":
+            layer.__class__ = _weight_only_int8()  # type: ignore[assignment]
             kernel = f"bitsandbytes int8 weights, activations {_dtype_name(module)}"
-        elif isinstance(layer, bnb.nn.Linear8bitLt):
+        elif isinstance(layer, Linear8bitLt):
             kernel = "bitsandbytes LLM.int8(), outlier columns of the whole batch"
     if not kernel:
         raise ModelError(f"{folder} declares bitsandbytes but holds no bitsandbytes layer.", fix="Quantize it again.")
@@ -185,7 +186,8 @@ def _load_compressed(
     schemes = [s for layer in module.modules() if (s := getattr(layer, "quantization_scheme", None)) is not None]
     if not schemes:
         raise ModelError(f"{folder} declares compressed-tensors but no layer matches.", fix="Quantize it again.")
-    for layer in linear_layers(module).values():
+    layers: list[Any] = list(linear_layers(module).values())
+    for layer in layers:
         if layer.weight.is_floating_point():
             layer.weight.data = layer.weight.data.to(module.dtype)
     kernel = f"compressed-tensors, decompressed to {_dtype_name(module)}"
@@ -202,11 +204,10 @@ def _load_packed(
     if place.type == "cuda" and all(importlib.util.find_spec(name) for name in ("gptqmodel", "optimum")):
         from transformers import AwqConfig, GPTQConfig
 
-        bits = int(config["quantization_config"].get("bits", 4))
-        safe = (
-            GPTQConfig(bits=bits, backend="gptq_torch") if method == "gptq" else AwqConfig(bits, backend="torch_awq")
-        )
-        return _from_pretrained(folder, {**arguments, "quantization_config": safe}), f"gptqmodel {safe.backend}"
+        kind: Any
+        kind, kernel = (GPTQConfig, "gptq_torch") if method == "gptq" else (AwqConfig, "torch_awq")
+        safe = kind(bits=int(config["quantization_config"].get("bits", 4)), backend=kernel)
+        return _from_pretrained(folder, {**arguments, "quantization_config": safe}), f"gptqmodel {kernel}"
     module = packed.load_dense(folder, config, arguments, _checked)
     return module, f"{method}, unpacked to {_dtype_name(module)}"
 
@@ -221,9 +222,11 @@ _LOADERS = {
 
 
 def _from_pretrained(folder: Path, arguments: dict[str, Any]) -> Any:
-    from transformers import AutoModelForCausalLM
+    import transformers
 
-    return _checked(folder, *AutoModelForCausalLM.from_pretrained(folder, **arguments))
+    auto: Any = transformers.AutoModelForCausalLM
+    module, info = auto.from_pretrained(folder, **arguments)
+    return _checked(folder, module, info)
 
 
 def _checked(folder: Path, module: Any, info: dict[str, Any]) -> Any:
@@ -322,9 +325,9 @@ def _weight_only_int8() -> type[nn.Module]:
     The library's CPU path rounds activations to 8 bits with outlier columns picked over the whole call, so an answer
     would depend on its batch-mates and gradients would be approximate.
     """
-    import bitsandbytes as bnb
+    from bitsandbytes.nn.modules import Linear8bitLt
 
-    class WeightOnlyInt8(bnb.nn.Linear8bitLt):  # type: ignore[misc]
+    class WeightOnlyInt8(Linear8bitLt):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return nn.functional.linear(x, dense_weight(self).to(x.dtype), self.bias)
 

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from compressed_lens.errors import ModelError
 from compressed_lens.lm.linear import PACKING_ATTRIBUTE, Packing, linear_layers
 
+_AWQ_BITS = 4
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
@@ -40,14 +41,17 @@ def load_dense(
     Raises:
         ModelError: The layout is not one this loader knows, or tensors do not fit each other.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
 
+    auto: Any = transformers.AutoModelForCausalLM
     settings = config["quantization_config"]
     state, packings = dense_state(read_tensors(folder), settings, folder)
-    plain = AutoConfig.from_pretrained(folder, trust_remote_code=arguments["trust_remote_code"], local_files_only=True)
+    plain = transformers.AutoConfig.from_pretrained(
+        folder, trust_remote_code=arguments["trust_remote_code"], local_files_only=True
+    )
     del plain.quantization_config
     options = {k: v for k, v in arguments.items() if k not in {"local_files_only", "use_safetensors"}}
-    module, info = AutoModelForCausalLM.from_pretrained(None, config=plain, state_dict=state, **options)
+    module, info = auto.from_pretrained(None, config=plain, state_dict=state, **options)
     check(folder, module, info)
     layers = linear_layers(module)
     for name, packing in packings.items():
@@ -93,9 +97,7 @@ def dense_state(
     return state, packings
 
 
-def unpack_layer(
-    parts: dict[str, torch.Tensor], settings: dict[str, Any], layout: str
-) -> tuple[torch.Tensor, Packing]:
+def unpack_layer(parts: dict[str, torch.Tensor], settings: dict[str, Any], layout: str) -> tuple[torch.Tensor, Packing]:
     """Return one layer's weight, float32 [out, in], and its packing.
 
     Args:
@@ -107,10 +109,10 @@ def unpack_layer(
     groups, outputs = scales.shape
     bits = qzeros.shape[1] * 32 // outputs
     if layout == "gemm":
-        if bits != 4:
-            raise ValueError(f"{bits}-bit AWQ, only 4 is supported")
-        codes = _from_words(qweight, 4)[:, _awq_positions(qweight)]
-        zeros = _from_words(qzeros, 4)[:, _awq_positions(qzeros)]
+        if bits != _AWQ_BITS:
+            raise ValueError(f"{bits}-bit AWQ, only {_AWQ_BITS} is supported")
+        codes = _from_words(qweight, bits)[:, _awq_positions(qweight)]
+        zeros = _from_words(qzeros, bits)[:, _awq_positions(qzeros)]
         group_of = torch.arange(codes.shape[0]) // (codes.shape[0] // groups)
     else:
         inputs = qweight.shape[0] * 32 // bits
@@ -149,7 +151,8 @@ def _from_words(words: torch.Tensor, bits: int) -> torch.Tensor:
     stream = stream.reshape(*words.shape[:-1], -1)
     count = stream.shape[-1] // bits
     places = 1 << torch.arange(bits, dtype=torch.int32)
-    return (stream[..., : count * bits].unflatten(-1, (count, bits)) * places).sum(-1, dtype=torch.int32)
+    fields = stream[..., : count * bits].reshape(*words.shape[:-1], count, bits)
+    return torch.sum(fields * places, -1, dtype=torch.int32)
 
 
 def _awq_positions(words: torch.Tensor) -> torch.Tensor:

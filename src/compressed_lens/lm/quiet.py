@@ -19,10 +19,10 @@ def quiet() -> Iterator[None]:
 
     Errors still raise. `sys.stdout` and `sys.stderr` are left alone, so a caller's own progress display keeps running.
     """
-    import tqdm.std
     from loguru import logger
+    from tqdm import std  # type: ignore[import-untyped]
 
-    bar: Any = tqdm.std.tqdm
+    bar: Any = std.tqdm
     original = bar.__init__
 
     def without_bar(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -7,35 +7,29 @@ from compressed_lens.quantization.recipe import RECIPES, Calibration, Recipe, re
 from compressed_lens.quantization.variant import Prepared, prepare, quantize, variant_key
 
 _HERE = "compressed_lens.quantization"
-_BNB = "bitsandbytes 0.50"
-_LLMC = "llm-compressor 0.14"
+_SECONDS = "seconds; no text"
+_MINUTES = "seconds to minutes; calibration text"
+_SEARCH = "minutes; calibration text; the slowest"
 
-
-def _register() -> None:
-    seconds, hessian, search = "seconds, no text", "minutes, calibration text", "minutes, calibration text, slowest"
-    bnb, gptq, awq, rtn = (f"{_HERE}.{name}" for name in ("bitsandbytes", "gptq", "awq", "rtn"))
-    for name, target, summary, cost, source in (
-        ("bnb-8bit", f"{bnb}:INT8", "LLM.int8(): 8-bit rows", seconds, f"Dettmers 2022; {_BNB}"),
-        ("bnb-4bit", f"{bnb}:NF4", "4-bit NormalFloat, groups of 64 (same as bnb-4bit-nf4)", seconds, f"Dettmers 2023; {_BNB}"),
-        ("bnb-4bit-nf4", f"{bnb}:NF4", "4-bit NormalFloat, groups of 64", seconds, f"Dettmers 2023; {_BNB}"),
-        ("bnb-4bit-fp4", f"{bnb}:FP4", "4-bit float, groups of 64 (the library's own default)", seconds, f"{_BNB}"),
-        ("bnb-4bit-nf4-double", f"{bnb}:NF4_DOUBLE", "NF4 with its scales quantized to 8 bits", seconds, f"Dettmers 2023; {_BNB}"),
-        ("gptq-8bit", f"{gptq}:BITS_8", "GPTQ, 8 bits, groups of 128", hessian, f"Frantar 2022; {_LLMC}"),
-        ("gptq-4bit", f"{gptq}:BITS_4", "GPTQ, 4 bits, groups of 128", hessian, f"Frantar 2022; {_LLMC}"),
-        ("gptq-3bit", f"{gptq}:BITS_3", "GPTQ, 3 bits, groups of 128", hessian, f"Frantar 2022; {_LLMC}"),
-        ("gptq-2bit", f"{gptq}:BITS_2", "GPTQ, 2 bits, groups of 128", hessian, f"Frantar 2022; {_LLMC}"),
-        ("awq-8bit", f"{awq}:BITS_8", "AWQ, 8 bits with zero points, groups of 128", search, f"Lin 2023; {_LLMC}"),
-        ("awq-4bit", f"{awq}:BITS_4", "AWQ, 4 bits with zero points, groups of 128", search, f"Lin 2023; {_LLMC}"),
-        ("awq-3bit", f"{awq}:BITS_3", "AWQ, 3 bits with zero points, groups of 128", search, f"Lin 2023; {_LLMC}"),
-        ("rtn-8bit", f"{rtn}:BITS_8", "round to nearest, 8 bits, groups of 128", seconds, _LLMC),
-        ("rtn-4bit", f"{rtn}:BITS_4", "round to nearest, 4 bits, groups of 128", seconds, _LLMC),
-        ("rtn-3bit", f"{rtn}:BITS_3", "round to nearest, 3 bits, groups of 128", seconds, _LLMC),
-        ("rtn-2bit", f"{rtn}:BITS_2", "round to nearest, 2 bits, groups of 128", seconds, _LLMC),
-    ):
-        RECIPES.add(name, target, summary, cost=cost, source=source)
-
-
-_register()
+for _name, _target, _summary, _cost, _source in (
+    ("bnb-8bit", "bitsandbytes:INT8", "LLM.int8(): 8 bits, a scale a row", _SECONDS, "arXiv:2208.07339, bitsandbytes"),
+    ("bnb-4bit", "bitsandbytes:NF4", "the same as bnb-4bit-nf4", _SECONDS, "arXiv:2305.14314, bitsandbytes"),
+    ("bnb-4bit-nf4", "bitsandbytes:NF4", "NormalFloat 4, groups of 64", _SECONDS, "arXiv:2305.14314, bitsandbytes"),
+    ("bnb-4bit-nf4-double", "bitsandbytes:NF4_DOUBLE", "NF4, 8-bit scales", _SECONDS, "arXiv:2305.14314, bitsandbytes"),
+    ("bnb-4bit-fp4", "bitsandbytes:FP4", "4-bit float, groups of 64; the library's default", _SECONDS, "bitsandbytes"),
+    ("gptq-8bit", "gptq:BITS_8", "GPTQ, 8 bits, groups of 128", _MINUTES, "arXiv:2210.17323, llm-compressor"),
+    ("gptq-4bit", "gptq:BITS_4", "GPTQ, 4 bits, groups of 128", _MINUTES, "arXiv:2210.17323, llm-compressor"),
+    ("gptq-3bit", "gptq:BITS_3", "GPTQ, 3 bits, groups of 128", _MINUTES, "arXiv:2210.17323, llm-compressor"),
+    ("gptq-2bit", "gptq:BITS_2", "GPTQ, 2 bits, groups of 128", _MINUTES, "arXiv:2210.17323, llm-compressor"),
+    ("awq-8bit", "awq:BITS_8", "AWQ, 8 bits, zero points, groups of 128", _SEARCH, "arXiv:2306.00978, llm-compressor"),
+    ("awq-4bit", "awq:BITS_4", "AWQ, 4 bits, zero points, groups of 128", _SEARCH, "arXiv:2306.00978, llm-compressor"),
+    ("awq-3bit", "awq:BITS_3", "AWQ, 3 bits, zero points, groups of 128", _SEARCH, "arXiv:2306.00978, llm-compressor"),
+    ("rtn-8bit", "rtn:BITS_8", "round to nearest, 8 bits, groups of 128", _SECONDS, "llm-compressor"),
+    ("rtn-4bit", "rtn:BITS_4", "round to nearest, 4 bits, groups of 128", _SECONDS, "llm-compressor"),
+    ("rtn-3bit", "rtn:BITS_3", "round to nearest, 3 bits, groups of 128", _SECONDS, "llm-compressor"),
+    ("rtn-2bit", "rtn:BITS_2", "round to nearest, 2 bits, groups of 128", _SECONDS, "llm-compressor"),
+):
+    RECIPES.add(_name, f"{_HERE}.{_target}", _summary, cost=_cost, source=_source)
 
 __all__ = [
     "RECIPES",

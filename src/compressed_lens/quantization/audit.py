@@ -204,7 +204,7 @@ class _Reader:
         self._turned = {layer.name for layer in base.layers if layer.kind != "Linear"}
         self._files: dict[str, Any] = {}
         for path in sorted(base.folder.glob("*.safetensors")):
-            handle = safe_open(path, framework="pt")
+            handle: Any = safe_open(path, framework="pt")
             self._files.update(dict.fromkeys(handle.keys(), handle))
 
     def weight(self, name: str) -> tuple[Any, int]:

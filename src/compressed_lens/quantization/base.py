@@ -49,9 +49,7 @@ class Base:
         """The Hugging Face configuration."""
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(
-            self.folder, trust_remote_code=self.trust_remote_code, local_files_only=True
-        )
+        return AutoConfig.from_pretrained(self.folder, trust_remote_code=self.trust_remote_code, local_files_only=True)
 
     @cached_property
     def skeleton(self) -> Any:
@@ -72,7 +70,7 @@ class Base:
         found = []
         for name, module in linear_layers(self.skeleton).items():
             turned = isinstance(module, Conv1D)
-            first, second = module.weight.shape  # type: ignore[misc, union-attr]
+            first, second = module.weight.shape  # type: ignore[misc]
             inputs, outputs = (first, second) if turned else (second, first)
             found.append(Layer(name=name, inputs=inputs, outputs=outputs, kind="Conv1D" if turned else "Linear"))
         return tuple(found)

@@ -19,7 +19,7 @@ class BitsAndBytes(Recipe):
     libraries: ClassVar[tuple[str, ...]] = ("bitsandbytes",)
 
     method: Literal["bitsandbytes"] = "bitsandbytes"
-    bits: Literal[4, 8]  # type: ignore[assignment]
+    bits: Literal[4, 8]
     data_type: Literal["nf4", "fp4"] | None = Field(default=None, description="4 bits: the 16 values a weight takes.")
     double_quantization: bool = Field(default=False, description="4 bits: quantize the scales too.")
     outlier_threshold: float | None = Field(

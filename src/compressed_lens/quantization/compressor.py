@@ -104,8 +104,8 @@ def compress(
         ModelError: The library cannot quantize this architecture.
     """
     import torch
-    from llmcompressor import oneshot
     from llmcompressor.core import reset_session
+    from llmcompressor.entrypoints.oneshot import oneshot
     from transformers import AutoModelForCausalLM
 
     from compressed_lens.lm.load import load_tokenizer
@@ -155,15 +155,16 @@ def _loader(samples: Sequence[Sequence[int]]) -> Any:
 def _patched() -> Iterator[None]:
     """Leave the process environment as it was, and let activations be cached on a machine without accelerator."""
     import torch
-    from llmcompressor.pipelines.cache import IntermediatesCache
+    from llmcompressor.pipelines import cache
 
-    environment, pin = dict(os.environ), IntermediatesCache.pin_memory
+    kept: Any = cache.IntermediatesCache
+    environment, pin = dict(os.environ), kept.pin_memory
     if not torch.accelerator.is_available():
         # Pinning memory is for copies to an accelerator; without one the call itself fails.
-        IntermediatesCache.pin_memory = lambda *args, **kwargs: None
+        kept.pin_memory = lambda *args, **kwargs: None
     try:
         yield
     finally:
-        IntermediatesCache.pin_memory = pin
+        kept.pin_memory = pin
         os.environ.clear()
         os.environ.update(environment)

@@ -125,7 +125,9 @@ def prepare(
             if rest.exists():
                 shutil.rmtree(rest)
         try:
-            _make(Base(folder, trust_remote_code), recipe, partial, (texts, source), before, seed, tell)
+            base = Base(folder, trust_remote_code)
+            samples = _samples(recipe, base, texts, source, seed)
+            _make(base, before, recipe, partial, samples=samples, seed=seed, tell=tell)
             partial.rename(place)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -187,19 +189,12 @@ def quantize(
 
 
 def _make(
-    base: Base,
-    recipe: Recipe,
-    partial: Path,
-    calibration: tuple[tuple[str, ...], str],
-    before: str,
-    seed: int,
-    tell: Progress,
+    base: Base, before: str, recipe: Recipe, partial: Path, *, samples: Samples | None, seed: int, tell: Progress
 ) -> None:
     from compressed_lens.lm.quiet import quiet
 
     output = partial / _MODEL
     output.mkdir(parents=True)
-    samples = _samples(recipe, base, calibration, seed)
     tell(f"quantizing with {recipe.method} to {recipe.bits} bits")
     started = time.monotonic()
     with quiet():
@@ -247,16 +242,14 @@ def _texts(recipe: Recipe, folder: Path, given: Sequence[str] | None) -> tuple[t
     return calibration_texts(settings, folder)
 
 
-def _samples(
-    recipe: Recipe, base: Base, calibration: tuple[tuple[str, ...], str], seed: int
-) -> Samples | None:
+def _samples(recipe: Recipe, base: Base, texts: tuple[str, ...], source: str, seed: int) -> Samples | None:
     from compressed_lens.lm.load import load_tokenizer
 
     settings = recipe.calibrated_by
     if settings is None:
         return None
     tokenizer = load_tokenizer(base.folder, trust_remote_code=base.trust_remote_code)
-    return tokenize(*calibration, settings, tokenizer, seed=seed)
+    return tokenize(texts, source, settings, tokenizer, seed=seed)
 
 
 def _fallbacks(recipe: Recipe, base: Base) -> dict[str, int]:
