@@ -126,7 +126,7 @@ def _put_tasks(store: Store, planted: Planted) -> None:
 
 def _put_variant(store: Store, position: int, variant: str) -> None:
     if variant == "hqq-4bit":
-        store.put_variant(MODEL, variant, position=position, status="unavailable", recipe={"technique": "hqq", "bits": 4},
+        store.put_variant(MODEL, variant, position=position, status="unavailable",
                           reason="The library hqq is not installed. pip install 'compressed-lens[hqq]'.")  # fmt: skip
         return
     bits = 16 if variant == "full" else int(variant.split("-")[1][0])
@@ -140,16 +140,20 @@ def _put_variant(store: Store, position: int, variant: str) -> None:
     if variant == "rtn-3bit":
         findings.append({"check": "perplexity", "passed": True, "value": 0.3, "limit": None, "severity": "degraded",
                          "message": "Loses 0.3 nats a token; an honest loss."})  # fmt: skip
-    store.put_variant(
-        MODEL, variant, position=position, status="marked" if broken else "passed",
-        reason="repetition: 80 % of continuations repeat one token." if broken else "", fingerprint=f"f-{variant}" * 3,
-        recipe=None if variant == "full" else {"technique": variant.split("-")[0], "bits": bits, "group_size": 128},
-        audit={"bits_per_weight": bits + 0.25, "layers": 42}, integrity={"passed": not broken, "findings": findings},
+    store.put_build(
+        f"b-{variant}", fingerprint=f"f-{variant}" * 3,
+        recipe={} if variant == "full" else {"technique": variant.split("-")[0], "bits": bits, "group_size": 128},
+        audit=None if variant == "full" else {"bits_per_weight": bits + 0.25, "layers": 42},
+        integrity={"passed": not broken, "findings": findings, "seconds": 2.0},
         bytes_on_disk=600_000 * bits + 1_500_000, memory_bytes=900_000 * bits + 9_000_000,
         loaded={"kernel": "dense" if variant == "full" else "packed", "device": "cpu"},
     )  # fmt: skip
-    store.put_work(1, MODEL, variant, {"seconds": 20 + 3 * position, "planned_tokens": 90_000,
-                                       "executed_tokens": 40_000, "records": 120})  # fmt: skip
+    store.put_variant(
+        MODEL, variant, position=position, status="marked" if broken else "passed", build=f"b-{variant}",
+        reason="repetition: 80 % of continuations repeat one token." if broken else "",
+    )  # fmt: skip
+    work = {"seconds": 20 + 3 * position, "planned_tokens": 90_000, "executed_tokens": 40_000, "records": 120}
+    store.put_work(1, f"b-{variant}", work)
 
 
 def _gold(item: int) -> str:

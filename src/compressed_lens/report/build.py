@@ -1,0 +1,60 @@
+"""Writing a run's report into its folder."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from compressed_lens.errors import RunError
+from compressed_lens.report.markdown import markdown
+from compressed_lens.report.measures import figures, figures_frame
+from compressed_lens.report.page import html
+from compressed_lens.report.run_data import RunData
+
+
+def write_report(run_folder: Path | str) -> Path:
+    """Write report.html, report.md and metrics.csv into a run's folder, from its database alone.
+
+    A run that is still going is reported as far as it got. Each file is replaced whole, so a reader never
+    sees half of one.
+
+    Args:
+        run_folder: Folder of the run.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        RunError: There is no run, its file is damaged, or the folder cannot be written.
+    """
+    folder = Path(run_folder)
+    run = RunData.read(folder)
+    gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
+    computed = figures(run.series, gates)
+    footer = f"Made by compressed-lens {_version()} from {folder.name}/run.sqlite."
+    _replace(folder / "metrics.csv", figures_frame(computed).write_csv())
+    _replace(folder / "report.md", markdown(run, computed, footer=footer))
+    page = folder / "report.html"
+    _replace(page, html(run, computed, footer=footer))
+    return page
+
+
+def _version() -> str:
+    try:
+        return version("compressed-lens")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunError(
+            f"Cannot write {path}: {error.strerror}.",
+            fix="Check that disk and permissions allow it, then `clens report`.",
+        ) from error

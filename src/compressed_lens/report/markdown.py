@@ -1,0 +1,146 @@
+"""The report as Markdown that GitHub shows well, with a few examples of texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from compressed_lens.report import explorer, overview
+from compressed_lens.report.formatting import clipped, visible
+from compressed_lens.report.headline import headline
+from compressed_lens.report.measures import Figure
+from compressed_lens.report.panels import heat_maps, panels
+from compressed_lens.report.run_data import FULL, Gate, Outcome, RunData, Series
+
+_SYMBOLS = {"worse": "▼", "better": "▲", "different": "◆", "open": "○", "failed": "✕", "unavailable": "–"}
+_EXAMPLES = 2
+_CHARACTERS = 400
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&@:-])")
+_FLIPPED_OR_FAILED = 6
+
+
+def escaped(text: str) -> str:
+    """Return `text` so that Markdown shows it as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(visible(text).split()))
+
+
+def markdown(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
+    """Return the report as Markdown."""
+    told = headline(figures, run.variant_list)
+    several = len({v.model for v in run.variant_list}) > 1
+    gates = {(v.model, v.name): v.gate for v in run.variant_list}
+    lines = [f"# {escaped(str(run.study.get('name') or run.folder.name))}", "", f"**{escaped(told.lead)}**", ""]
+    for summary in told.variants:
+        name = f"{summary.variant} ({summary.model})" if several else summary.variant
+        lines.append(f"- {_SYMBOLS[summary.tone]} **{escaped(name)}** {escaped(summary.verdict)}")
+        lines += [f"  - {escaped(sentence.text)}" for sentence in summary.sentences]
+    lines += ["", escaped(told.caution), "", "## What ran", ""]
+    lines += _table(["", ""], [[escaped(what), escaped(text)] for what, text in overview.facts(run)])
+    lines += _table(
+        ["Task", "Items", "Analyses", "Notes"], [[escaped(cell) for cell in row] for row in overview.task_rows(run)]
+    )
+    lines += ["## Integrity", "", *_integrity(run), "## Size, memory, speed", "", *_costs(run), "## Overview", ""]
+    lines.append("Paired difference to full precision (own value in the first column); symbols where it is shown.\n")
+    for heat in heat_maps(figures):
+        if several:
+            lines += [f"### {escaped(heat.model)}", ""]
+        rows = []
+        for label, task, _, cells in heat.rows:
+            shown = [
+                f"{_SYMBOLS.get('failed' if c.figure.gate == 'failed' else c.figure.verdict, '')} {c.text}".strip()
+                + (
+                    ""
+                    if c.kind == "none"
+                    else f"<br><sub>n {c.figure.paired.n if c.figure.paired else c.figure.own.n}</sub>"
+                )
+                for c in cells
+            ]
+            rows.append([f"{escaped(label)}, {escaped(task)}", *shown])
+        lines += _table(["", *(_named(name, gate) for name, gate in heat.variants)], rows)
+    lines += ["## Measures", ""]
+    for panel in panels(figures):
+        where = f"{panel.task}, {panel.model}" if several else panel.task
+        note = f" ({panel.direction})" if panel.direction else ""
+        lines += [f"### {escaped(panel.label)}: {escaped(where)}", "", f"{escaped(panel.summary)}{note}", ""]
+        head = ["Variant", "Value", "95 % interval", "n", f"Difference ({panel.unit})", "95 % interval", ""]
+        rows = []
+        for row in panel.rows:
+            flips = "" if row.figure.lost is None else f"{row.figure.lost} · {row.figure.gained}"
+            flips = flips if row.difference else ""
+            name = _named(row.figure.variant, row.figure.gate)
+            told_counts = ", ".join(row.counts).removeprefix("n ")
+            rows.append([name, row.value, row.value_interval, told_counts, row.difference, row.interval, row.words])
+            rows[-1] += [flips, row.p]
+        lines += _table([*head, "Lost · gained", "p"], rows)
+    for table in overview.group_tables(run.series, gates):
+        where = f"{table.task}, {table.model}" if several else table.task
+        lines += [f"### {escaped(table.label)} by group: {escaped(where)}", ""]
+        body = [[escaped(group), *(f"{value} (n {n})" for value, n, _ in cells)] for group, cells in table.rows]
+        lines += _table(["", *(_named(name, gate) for name, gate in table.variants)], body)
+    lines += _examples(run)
+    return "\n".join([*lines, "", f"<sub>{escaped(footer)}</sub>", ""])
+
+
+def _named(variant: str, gate: Gate) -> str:
+    flags = {"failed": " ✕ failed gate", "unavailable": " (unavailable)", "pending": " (not run yet)"}
+    return escaped(variant) + flags.get(gate, "")
+
+
+def _integrity(run: RunData) -> list[str]:
+    rows = []
+    for variant in run.variant_list:
+        state = {"failed": "✕ **failed**", "unavailable": "– unavailable", "pending": "… not run yet"}
+        told = [f"**{escaped(str(f['check']))}** {escaped(str(f['message']))}" for f in variant.findings
+                if f.get("severity") in {"broken", "degraded"}]  # fmt: skip
+        if variant.gate in {"unavailable", "pending"}:
+            told.append(escaped(variant.reason))
+        told.append(f"{len(variant.findings)} checks" if variant.findings else "")
+        label = f"{variant.name} ({variant.model})"
+        rows.append([escaped(label), state.get(variant.gate, "✓ passed"), "<br>".join(part for part in told if part)])
+    return _table(["Variant", "Gate", "Findings"], rows)
+
+
+def _costs(run: RunData) -> list[str]:
+    rows = [
+        [_named(c.variant.name, c.variant.gate), c.disk, c.relative, c.memory, c.rate, c.tokens, c.bits]
+        for c in overview.cost_rows(run.variant_list)
+    ]
+    return _table(
+        ["Variant", "Size on disk", "of full", "Memory", "Tokens per second", "Tokens", "Bits per weight"], rows
+    )
+
+
+def _examples(run: RunData) -> list[str]:
+    contents = explorer.item_contents(run.items)
+    lines: list[str] = []
+    for series in run.series:
+        chosen = explorer.choose(series)
+        for variant, marks in chosen.marks.items():
+            telling = [row for row, mark in zip(chosen.rows, marks, strict=True) if mark & _FLIPPED_OR_FAILED]
+            for row in telling[:_EXAMPLES]:
+                item = series.rows[row][0]
+                fields = dict(contents.get(series.task, {}).get(item, {}).get("fields") or {})
+                source = "; ".join(f"{name}: {text}" for name, text in fields.items())
+                lines += [f"**{escaped(series.task)}, {escaped(series.analysis)}, {escaped(item)}**<br>"]
+                lines += [escaped(clipped(source, _CHARACTERS)), ""]
+                lines += _table(["", "Text"], [[escaped(v), _said(series, v, row)] for v in (FULL, variant)])
+    return ["## Texts that flipped or failed", "", *lines] if lines else []
+
+
+def _said(series: Series, variant: str, row: int) -> str:
+    outcomes = series.outcomes.get(variant)
+    outcome: Outcome | None = outcomes[row] if outcomes else None
+    if outcome is None:
+        return "(nothing recorded)"
+    texts = [
+        f"*{escaped(k)}*: {escaped(clipped(v, _CHARACTERS))}" for k, v in outcome.values.items() if isinstance(v, str)
+    ]
+    if outcome.failed is not None:
+        texts.append(f"✕ {escaped(outcome.failed)}")
+    return "<br>".join(texts)
+
+
+def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    names = list(head)
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]

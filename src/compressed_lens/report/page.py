@@ -1,0 +1,121 @@
+"""The report as one self-contained HTML page: no network, no inline handlers, every foreign text escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from compressed_lens.report import explorer, overview
+from compressed_lens.report.formatting import counted, number, visible
+from compressed_lens.report.headline import headline
+from compressed_lens.report.measures import REPLICATES, Figure
+from compressed_lens.report.panels import heat_maps, heat_note, loss_level, panels
+from compressed_lens.report.run_data import RunData
+from compressed_lens.statistics import FEW_CHANGES
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SENTENCES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The embedded items of one (model, task, analysis)."""
+
+    label: str
+    json: Markup
+
+
+def html(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
+    """Return the page.
+
+    Args:
+        run: The run.
+        figures: Its figures.
+        footer: What made the page, in one line.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (_TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    gates = {(v.model, v.name): v.gate for v in run.variant_list}
+    several = len({v.model for v in run.variant_list}) > 1
+    blocks, everything = _blocks(run, several_models=several)
+    return environment.get_template("report.html.j2").render(
+        title=str(run.study.get("name") or run.folder.name),
+        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        script=Markup(script),  # noqa: S704 (our own file)
+        script_hash=content_hash(script),
+        headline=headline(figures, run.variant_list),
+        shown_sentences=_SENTENCES,
+        unfinished=overview.pending(run.cells),
+        several_models=several,
+        facts=overview.facts(run),
+        tasks=overview.task_rows(run),
+        variants=run.variant_list,
+        recipe_text=overview.recipe_text,
+        fingerprint_text=overview.fingerprint_text,
+        costs=overview.cost_rows(run.variant_list),
+        heat_maps=heat_maps(figures),
+        heat_note=heat_note(),
+        panels=panels(figures),
+        reasons=reasons(figures),
+        groups=overview.group_tables(run.series, gates),
+        level=loss_level,
+        blocks=blocks,
+        limit=explorer.ITEMS_PER_SERIES,
+        everything_shown=everything,
+        replicates=f"{REPLICATES:,}",
+        few=FEW_CHANGES,
+        counted=counted,
+        number=number,
+        footer=footer,
+    )
+
+
+def content_hash(script: str) -> str:
+    """Return the CSP source expression that allows exactly `script`."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+def reasons(figures: Sequence[Figure]) -> tuple[tuple[str, str, str, str, int, int, str], ...]:
+    """Return (variant, gate, task, analysis, items, of how many, reason) of every failure reason, once a cell."""
+    seen: dict[tuple[str, str, str, str], Figure] = {}
+    for figure in figures:
+        seen.setdefault((figure.model, figure.variant, figure.task, figure.analysis), figure)
+    return tuple(
+        (figure.variant, figure.gate, figure.task, figure.analysis, count, figure.recorded, reason)
+        for figure in seen.values()
+        for reason, count in sorted(figure.reasons.items(), key=lambda pair: -pair[1])
+    )
+
+
+def _blocks(run: RunData, *, several_models: bool) -> tuple[tuple[Block, ...], bool]:
+    contents = explorer.item_contents(run.items)
+    blocks, everything = [], True
+    for series in run.series:
+        if not series.rows:
+            continue
+        chosen = explorer.choose(series)
+        everything = everything and len(chosen.rows) == chosen.total
+        gates = {v.name: v.gate for v in run.variant_list if v.model == series.model}
+        text = explorer.block(series, chosen, contents.get(series.task, {}), gates)
+        label = f"{series.task} · {series.analysis}" + (f" · {series.model}" if several_models else "")
+        blocks.append(Block(label=label, json=Markup(text)))  # noqa: S704 (<, > and & are escaped by `block`)
+    return tuple(blocks), everything
+
+
+def _finalize(value: Any) -> Any:
+    """Make foreign text safe to look at; markup of ours passes."""
+    return visible(value) if type(value) is str else value
