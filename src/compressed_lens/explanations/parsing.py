@@ -20,7 +20,7 @@ _NEGATION = re.compile(
 )
 _CLAUSE_END = re.compile(r"[,.;:!?\n]|\b(?:but|so|because|hence|thus|therefore)\b", re.IGNORECASE)
 _PREFIX = re.compile(r"^[\s*_#>`]*(?:explanation|reason|answer|because)\s*[:=][\s*_]*", re.IGNORECASE)
-_LABEL_PART = re.compile(r"[\s*_]*\blabel\b[\s*_]*[:=]", re.IGNORECASE)
+_LABEL_PART = re.compile(r"[\s*_]*\blabel\b[\s*_]*[:=][\s*_]*", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"(?:i\s*(?:'m|am)\s+(?:sorry|unable|not able|not allowed)\b"
     r"|sorry,"
