@@ -139,9 +139,8 @@ def build_tokenizer(*, adds_bos: bool, chat_template: str | None) -> Any:
     if adds_bos:
         bos = inner.token_to_id("<|bos|>")
         inner.post_processor = processors.TemplateProcessing(single="<|bos|> $A", special_tokens=[("<|bos|>", bos)])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<|bos|>", eos_token="<|end|>", additional_special_tokens=special[2:]
-    )
+    named = {"bos_token": "<|bos|>", "eos_token": "<|end|>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, additional_special_tokens=special[2:], **named)
     tokenizer.chat_template = chat_template
     return tokenizer
 

@@ -123,7 +123,7 @@ class Recording:
         self.committed.append(list(responses))
 
 
-@pytest.mark.parametrize("window", [1, 7, 256])
+@pytest.mark.parametrize("window", [3, 256])
 def test_records_are_those_of_items_run_by_hand(tiny_llama: HFModel, window: int) -> None:
     task = make_task()
     jobs = make_jobs(task, Label(), LabelThenWhy())
@@ -245,11 +245,11 @@ def test_two_models_never_share_an_answer(tiny_llama: HFModel) -> None:
     assert with_shared != collect(Engine(tiny_llama, cache=shared), jobs)
 
 
-@pytest.mark.parametrize("commits", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("commits", [0, 2, 5])
 def test_an_interrupted_run_ends_with_the_same_records_to_the_last_bit(tiny_llama: HFModel, commits: int) -> None:
-    jobs = make_jobs(make_task(26), LabelThenWhy(), Label())
+    jobs = make_jobs(make_task(18), LabelThenWhy(), Label())
     # Small batches and windows: many commits, several rows in each.
-    settings: dict[str, Any] = {"batch_tokens": 60, "window": 20}
+    settings: dict[str, Any] = {"batch_tokens": 60, "window": 14}
     whole = collect(Engine(tiny_llama, **settings), jobs)
     cache = Recording(commits)
     found: dict[Any, Record] = {}

@@ -56,9 +56,8 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
 def inst_tokenizer(chat_tokenizer: Any) -> Any:
     from transformers import PreTrainedTokenizerFast
 
-    twin = PreTrainedTokenizerFast(
-        tokenizer_object=chat_tokenizer.backend_tokenizer, bos_token="<|bos|>", eos_token="<|end|>"
-    )
+    named = {"bos_token": "<|bos|>", "eos_token": "<|end|>"}
+    twin = PreTrainedTokenizerFast(tokenizer_object=chat_tokenizer.backend_tokenizer, **named)
     twin.chat_template = LLAMA_2
     return twin
 
