@@ -45,6 +45,8 @@ NEWS = ("World", "Sports", "Business", "Sci/Tech")
         ("This isn't really positive but negative", MOOD, "negative"),
         ("It\u2019s neither entailment nor contradiction, so neutral.", NLI, "neutral"),
         ("positive rather than negative", MOOD, "positive"),
+        ("There is no doubt it is positive.", MOOD, "positive"),
+        ("Not a clear contradiction. Neutral.", NLI, "neutral"),
         ("not positive", MOOD, None),
         ("entailment or neutral", NLI, None),
         ("positive/negative", MOOD, None),

@@ -15,7 +15,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _CUE = re.compile(r"\b(?:label|answer|prediction|verdict|category|topic)\b[\"'*_`\s]*(?::|=|\bis\b)", re.IGNORECASE)
 _NEGATION = re.compile(
     r"(?:\b(?:not|no|never|neither|nor|cannot|without|rather than|instead of)\b|n't\b)"
-    r"(?:\s+[\w'\"*`]+){0,3}[\s\"'*`]*$",
+    r"(?:\s+[\w'\"*`]+){0,2}[\s\"'*`]*$",
     re.IGNORECASE,
 )
 _CLAUSE_END = re.compile(r"[,.;:!?\n]|\b(?:but|so|because|hence|thus|therefore)\b", re.IGNORECASE)

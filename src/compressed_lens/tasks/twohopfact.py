@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 
 from compressed_lens.errors import DataError, StudyError
 from compressed_lens.tasks.base import Content, Item, Selection, TaskSource
 from compressed_lens.tasks.locate import choose_files, locate_data
-from compressed_lens.tasks.rows import Row, collect, column_names, find_column, read_rows
+from compressed_lens.tasks.rows import Row, collect, column_names, read_rows
 
 _HUB = "soheeyang/TwoHopFact"
 # Hop to (column of the prompt, entity that answers it).
@@ -17,9 +18,11 @@ _HOPS = {
     "second": ("r2(e2).prompt", "e3"),
 }
 _ENTITIES = ("e1", "e2", "e3")
-_TYPE = ("fact_comp_type", "fact_composition_type", "type")
+_ANSWERS = ("e2", "e3")
+_TYPE = ("fact_comp_type", "fact_composition_type")
 
 
+@lru_cache(maxsize=1 << 16)
 def aliases(text: str) -> tuple[str, ...] | None:
     """Return the names in a cell such as "(('USA', 'United States'),)"; None when it is not of that form."""
     try:
@@ -36,7 +39,7 @@ def read(selection: Selection) -> Content:
     """Read chains; the option `hop` says which of the three prompts is asked: composed, first or second.
 
     All prompts of a chain (substitutions and cut subjects too) are in `extra["prompts"]`, its entities
-    and their aliases in `extra["e1"]` to `extra["e3"]` and `extra["aliases"]`.
+    and the aliases of the last two in `extra["e1"]` to `extra["e3"]` and `extra["aliases"]`.
     """
     hop = selection.options["hop"]
     if hop not in _HOPS:
@@ -54,19 +57,19 @@ def read(selection: Selection) -> Content:
             f"{files[0]} has no column '{missing[0]}'; its columns: {', '.join(names[:30])}.",
             fix="Give the data set in its authors' form.",
         )
-    kind = find_column([*names, "type"], _TYPE, given=None, what="type", file=str(files[0]))
+    kind = next((name for name in _TYPE if name in names), "")
     prompts = [name for name in names if name.endswith("prompt")]
 
     def make(row: Row) -> Item | str:
         entities = {e: row.text(f"{e}.value") for e in _ENTITIES}
-        known = {e: aliases(row.text(f"{e}.aliases")) for e in _ENTITIES}
+        known = {e: aliases(row.text(f"{e}.aliases")) for e in _ANSWERS}
         for what, text in {prompt: row.text(prompt), **{f"{e}.value": v for e, v in entities.items()}}.items():
             if not text:
                 return f"empty {what}"
         for entity, found in known.items():
             if found is None:
                 return f"unreadable {entity}.aliases"
-        named = {e: list(dict.fromkeys((entities[e], *(known[e] or ())))) for e in _ENTITIES}
+        named = {e: list(dict.fromkeys((entities[e], *(known[e] or ())))) for e in _ANSWERS}
         return Item(
             id=row.text("uid") or f"row-{row.number}",
             fields={"prompt": row.text(prompt)},
