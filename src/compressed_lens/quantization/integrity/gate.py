@@ -43,9 +43,7 @@ def check(
         Every finding, passed or not. A broken one fails the gate; a degraded one is an honest loss of accuracy.
     """
     started = time.perf_counter()
-    found = tuple(
-        _findings(candidate, base, limits or Limits(), strict=audit is not None, full=full, extra=tuple(probes or ()))
-    )
+    found = tuple(_findings(candidate, base, limits or Limits(), audit=audit, full=full, extra=tuple(probes or ())))
     passed = all(f.passed for f in found)
     return Integrity(passed=passed, findings=found, seconds=time.perf_counter() - started)
 
@@ -55,7 +53,7 @@ def _findings(
     base: HFModel | None,
     limits: Limits,
     *,
-    strict: bool,
+    audit: Audit | None,
     full: bool,
     extra: tuple[Prompt, ...],
 ) -> Iterator[Finding]:
@@ -65,7 +63,9 @@ def _findings(
 
     module = candidate.module
     if not full:
-        yield weights.quantized_at_all(module, left_out(module), strict=strict)
+        yield weights.quantized_at_all(module, left_out(module), strict=audit is not None)
+        if audit is not None and audit.base_bytes is not None:
+            yield weights.smaller(audit.bytes_on_disk, audit.base_bytes, audit.bits_per_weight)
     reading = list(text.tokenizer(candidate, base))
     yield from reading
     numbers = weights.finite(module)

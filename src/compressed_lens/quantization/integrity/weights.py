@@ -107,6 +107,18 @@ def quantized_at_all(module: nn.Module, left_out: frozenset[str], *, strict: boo
     return finding(name, "degraded", f"{said}{first}, and the checkpoint does not say why.", value=share, limit=1.0)
 
 
+def smaller(stored: int, before: int, bits: float) -> Finding:
+    """Hold the variant's bytes on disk against the base's; `bits` is the mean per quantized weight, for the message."""
+    ratio = stored / before
+    said = f"The variant takes {ratio:.0%} of the base's bytes, {bits:.2f} bits a quantized weight"
+    name = "smaller than the base"
+    if ratio < 1.0:
+        return finding(name, "sound", f"{said}.", value=ratio, limit=1.0)
+    return finding(
+        name, "broken", f"{said}: it was not saved packed. Quantize the model again.", value=ratio, limit=1.0
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class WeightError:
     """How far one layer is from its base, as multiples of what round-to-nearest does.
