@@ -25,18 +25,48 @@ LOSS = {  # share of outcomes that become wrong, and that become right
     "rtn-2bit": (0.75, 0.01),
 }
 ACCURACY = [
-    {"name": "accuracy", "value": "correct", "direction": "higher", "unit": "rate",
-     "summary": "Share of items whose label is right.", "on_failure": 0.0},
-    {"name": "gold probability", "value": "gold_probability", "direction": "higher", "unit": "probability",
-     "summary": "Probability of the right label among the labels.", "on_failure": None},
+    {
+        "name": "accuracy",
+        "value": "correct",
+        "direction": "higher",
+        "unit": "rate",
+        "summary": "Share of items whose label is right.",
+        "on_failure": 0.0,
+    },
+    {
+        "name": "gold probability",
+        "value": "gold_probability",
+        "direction": "higher",
+        "unit": "probability",
+        "summary": "Probability of the right label among the labels.",
+        "on_failure": None,
+    },
 ]
 NLE = [
-    {"name": "names the evidence", "value": "names_evidence", "direction": "higher", "unit": "rate",
-     "summary": "Share of explanations that name the true evidence.", "on_failure": 0.0},
-    {"name": "degenerate", "value": "degenerate", "direction": "lower", "unit": "rate",
-     "summary": "Share of explanations that only repeat themselves.", "on_failure": 1.0},
-    {"name": "length", "value": "tokens", "direction": "neither", "unit": "tokens",
-     "summary": "Length of the explanation.", "on_failure": None},
+    {
+        "name": "names the evidence",
+        "value": "names_evidence",
+        "direction": "higher",
+        "unit": "rate",
+        "summary": "Share of explanations that name the true evidence.",
+        "on_failure": 0.0,
+    },
+    {
+        "name": "degenerate",
+        "value": "degenerate",
+        "direction": "lower",
+        "unit": "rate",
+        "summary": "Share of explanations that only repeat themselves.",
+        "on_failure": 1.0,
+    },
+    {
+        "name": "length",
+        "value": "tokens",
+        "direction": "neither",
+        "unit": "tokens",
+        "summary": "Length of the explanation.",
+        "on_failure": None,
+    },
 ]
 RECALL = [
     {"name": "recall", "value": "correct", "direction": "higher", "unit": "rate",
@@ -142,7 +172,7 @@ def _put_variant(store: Store, position: int, variant: str) -> None:
                          "message": "Loses 0.3 nats a token; an honest loss."})  # fmt: skip
     store.put_build(
         f"b-{variant}", fingerprint=f"f-{variant}" * 3,
-        recipe={} if variant == "full" else {"technique": variant.split("-")[0], "bits": bits, "group_size": 128},
+        recipe={} if variant == "full" else {"technique": variant.split("-", maxsplit=1)[0], "bits": bits, "group_size": 128},
         audit=None if variant == "full" else {"bits_per_weight": bits + 0.25, "layers": 42},
         integrity={"passed": not broken, "findings": findings, "seconds": 2.0},
         bytes_on_disk=600_000 * bits + 1_500_000, memory_bytes=900_000 * bits + 9_000_000,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from compressed_lens.report.formatting import counted, difference, difference_unit, listed
+from compressed_lens.report.formatting import bounds, counted, difference, difference_unit, listed
 from compressed_lens.report.measures import CONFIDENCE, Figure
 from compressed_lens.report.run_data import FULL, Variant
 
@@ -90,7 +90,7 @@ def headline(figures: Sequence[Figure], variants: Sequence[Variant]) -> Headline
         for variant in variants
         if variant.name != FULL
     )
-    compared = sum(f.verdict in {"worse", "better", "different", "not shown", "unchanged"} for f in figures)
+    compared = sum(f.verdict not in {"reference", "not comparable"} for f in figures)
     return Headline(lead=_lead(summaries, variants), variants=summaries, caution=_caution(compared))
 
 
@@ -134,11 +134,10 @@ def _their(names: Sequence[str]) -> str:
 def _caution(compared: int) -> str:
     if not compared:
         return ""
-    chance = compared * (1 - CONFIDENCE)
     return (
-        f"{counted(compared, 'comparison')} at {CONFIDENCE:.0%} confidence: if nothing had changed, up to about "
-        f"{max(1, round(chance))} would still look different by chance. An interval that includes zero does not show "
-        "that two variants are equal; it shows which differences remain possible."
+        f"{counted(compared, 'comparison')}. A difference counts as shown when it survives Holm's correction for the "
+        f"number of measures of its variant at {CONFIDENCE:.0%}; “perhaps” marks those that do not. An interval that "
+        "includes zero does not show that two variants are equal; it shows which differences remain possible."
     )
 
 
@@ -166,6 +165,11 @@ def _summary(variant: Variant, figures: Sequence[Figure], labels: Labels) -> Var
         shown = [f for f in compared if f.verdict == kind]
         shown.sort(key=lambda f: -abs(f.paired.estimate if f.paired and f.measure.unit == "rate" else 0))
         sentences += [_shown(f, kind, labels) for f in shown]
+    perhaps = [f for f in compared if f.verdict.startswith("perhaps")]
+    if perhaps:
+        told = "; ".join(_brief(f, labels) for f in perhaps)
+        text = f"Perhaps, but possible by chance among {counted(len(compared), 'measure')}: {told}."
+        sentences.append(Sentence(tone="open", text=text, anchor=anchor_of(perhaps[0])))
     sentences += _open(compared, labels)
     told = ", ".join(f"{kind} on {n}" for kind, n in counts.items() if n)
     verdict = f"{told} of {counted(len(compared), 'measure')}" if told else "no difference shown"
@@ -200,6 +204,15 @@ def _shown(figure: Figure, tone: Tone, labels: Labels) -> Sentence:
     )
 
 
+def _brief(figure: Figure, labels: Labels) -> str:
+    paired, unit = figure.paired, figure.measure.unit
+    assert paired is not None
+    return (
+        f"{labels.place(figure)} {difference(paired.estimate, unit)} {difference_unit(unit)} "
+        f"{bounds(paired.low, paired.high, unit)}, n = {paired.n:,}"
+    )
+
+
 def _open(compared: Sequence[Figure], labels: Labels) -> list[Sentence]:
     """Say how much could still be lost where no difference was shown."""
     hidden = [f for f in compared if f.verdict in {"not shown", "unchanged"}]
@@ -212,8 +225,13 @@ def _open(compared: Sequence[Figure], labels: Labels) -> list[Sentence]:
     worst = max(hidden, key=_possible_loss)
     loss = _possible_loss(worst)
     if loss > 0:
-        text += f"; losses up to {difference(loss, 'rate', sign=False)} points remain possible ({labels.place(worst)})"
+        text += f"; losses up to {difference(loss, 'rate', sign=False)} points remain possible"
+        text += f" ({labels.place(worst)}, n = {_pairs(worst):,})"
     return [Sentence(tone="open", text=text + ".", anchor=anchor_of(worst))]
+
+
+def _pairs(figure: Figure) -> int:
+    return figure.paired.n if figure.paired else 0
 
 
 def _possible_loss(figure: Figure) -> float:

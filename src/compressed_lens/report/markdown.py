@@ -10,12 +10,22 @@ from compressed_lens.report.formatting import clipped, visible
 from compressed_lens.report.headline import headline
 from compressed_lens.report.measures import Figure
 from compressed_lens.report.panels import heat_maps, panels
-from compressed_lens.report.run_data import FULL, Gate, Outcome, RunData, Series
+from compressed_lens.report.run_data import FULL, Outcome, RunData, Series
 
-_SYMBOLS = {"worse": "▼", "better": "▲", "different": "◆", "open": "○", "failed": "✕", "unavailable": "–"}
+_SYMBOLS = {
+    "worse": "▼",
+    "better": "▲",
+    "different": "◆",
+    "perhaps worse": "▽",
+    "perhaps better": "△",
+    "perhaps different": "◇",
+    "open": "○",
+    "failed": "✕",
+    "unavailable": "–",
+}
 _EXAMPLES = 2
 _CHARACTERS = 400
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&@:-])")
+_SPECIAL = re.compile(r"([\\`*_\[\]#|<>~$&])")
 _FLIPPED_OR_FAILED = 6
 
 
@@ -81,8 +91,8 @@ def markdown(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
     return "\n".join([*lines, "", f"<sub>{escaped(footer)}</sub>", ""])
 
 
-def _named(variant: str, gate: Gate) -> str:
-    flags = {"failed": " ✕ failed gate", "unavailable": " (unavailable)", "pending": " (not run yet)"}
+def _named(variant: str, gate: str) -> str:
+    flags: dict[str, str] = {"failed": " ✕ failed gate", "unavailable": " (unavailable)", "pending": " (not run yet)"}
     return escaped(variant) + flags.get(gate, "")
 
 

@@ -5,19 +5,39 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compressed_lens.report.run_data import FULL, Gate, Measure, RunFrames, Series, series_of, variant_list
-from compressed_lens.statistics import Flips, Interval, flips, mcnemar_p, mean_intervals, paired_bootstraps
+from compressed_lens.statistics import (
+    Flips,
+    Interval,
+    flips,
+    holm,
+    mcnemar_p,
+    mean_intervals,
+    paired_bootstraps,
+    sign_flip_p,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
-Verdict = Literal["reference", "worse", "better", "different", "unchanged", "not shown", "not comparable"]
+Verdict = Literal[
+    "reference",
+    "worse",
+    "better",
+    "different",
+    "perhaps worse",
+    "perhaps better",
+    "perhaps different",
+    "unchanged",
+    "not shown",
+    "not comparable",
+]
 
 CONFIDENCE = 0.95
 REPLICATES = 10_000
@@ -39,8 +59,11 @@ class Figure:
         paired: Mean paired difference to full precision, with its interval; None for full precision itself
             and where there is none to compare with.
         flips: For outcomes of 0 and 1: how they changed; else None.
-        p: Exact McNemar p of the flips; else None.
+        p: p of "no difference": McNemar's exact test for outcomes of 0 and 1, else (or with repeats) sign flips.
+        p_adjusted: The same after Holm's correction over all measures of the variant.
+        unparsed: Records whose values say `unparsed`.
         spread: Standard deviation of the measure under full precision, for scaling colours.
+        same: Whether every pair came out the same.
         verdict: What the comparison shows; "not shown" never means equal.
     """
 
@@ -58,7 +81,10 @@ class Figure:
     paired: Interval | None
     flips: Flips | None
     p: float | None
+    p_adjusted: float | None
+    unparsed: int
     spread: float
+    same: bool
     verdict: Verdict
 
     @property
@@ -82,7 +108,18 @@ def figures(series: Iterable[Series], gates: Mapping[tuple[str, str], Gate]) -> 
     Within a series all measures of all variants share one resampling, so that their errors move together
     as their items do. Items with several repeats are resampled whole.
     """
-    return tuple(figure for one in series for figure in _figures_of(one, gates))
+    found = [figure for one in series for figure in _figures_of(one, gates)]
+    families: dict[tuple[str, str], list[int]] = {}
+    for position, figure in enumerate(found):
+        families.setdefault((figure.model, figure.variant), []).append(position)
+    for family in families.values():
+        chances = [found[n].p for n in family]
+        adjusted = holm([math.nan if p is None else p for p in chances])
+        for n, p in zip(family, adjusted.tolist(), strict=True):
+            if found[n].verdict != "reference":
+                told = verdict(found[n], p)
+                found[n] = replace(found[n], p_adjusted=None if math.isnan(p) else p, verdict=told)
+    return tuple(found)
 
 
 def metrics_table(run: RunFrames) -> pl.DataFrame:
@@ -92,11 +129,12 @@ def metrics_table(run: RunFrames) -> pl.DataFrame:
         run: What `load_run` returns, or anything with its frames `records`, `cells` and `variants`.
 
     Returns:
-        Columns: `model, task, analysis, metric, unit, direction, variant, gate`; `planned`, `recorded` and
-        `failed` records; `value, value_low, value_high, n` (own mean, 95 % interval, items it rests on);
+        Columns: `model, task, analysis, metric, unit, direction, variant, gate`; `planned`, `recorded`,
+        `failed` and `unparsed` records; `value, value_low, value_high, n` (own mean, 95 % interval, items it rests on);
         `difference, low, high, pairs, dropped` (mean paired difference to full precision, 95 % interval,
-        pairs it rests on, pairs that do not apply on both sides); `method` of that interval; `lost`,
-        `gained` and `p` (exact McNemar) for outcomes of 0 and 1; `verdict`. Rates are 0 to 1.
+        pairs it rests on, pairs that do not apply on both sides); `method` of that interval; `lost` and
+        `gained` for outcomes of 0 and 1; `p` (McNemar's exact test, else sign flips) and `p_adjusted` (Holm, over
+        the measures of the variant); `verdict`. Rates are 0 to 1.
     """
     gates = {(variant.model, variant.name): variant.gate for variant in variant_list(run.variants)}
     return figures_frame(figures(series_of(run), gates))
@@ -108,14 +146,14 @@ def figures_frame(rows: Iterable[Figure]) -> pl.DataFrame:
 
     schema: dict[str, type[pl.DataType]] = {
         **dict.fromkeys(("model", "task", "analysis", "metric", "unit", "direction", "variant", "gate"), pl.String),
-        **dict.fromkeys(("planned", "recorded", "failed"), pl.Int64),
+        **dict.fromkeys(("planned", "recorded", "failed", "unparsed"), pl.Int64),
         **dict.fromkeys(("value", "value_low", "value_high"), pl.Float64),
         "n": pl.Int64,
         **dict.fromkeys(("difference", "low", "high"), pl.Float64),
         **dict.fromkeys(("pairs", "dropped"), pl.Int64),
         "method": pl.String,
         **dict.fromkeys(("lost", "gained"), pl.Int64),
-        "p": pl.Float64,
+        **dict.fromkeys(("p", "p_adjusted"), pl.Float64),
         "verdict": pl.String,
     }
     return pl.DataFrame([_row(figure) for figure in rows], schema=schema, orient="row")
@@ -125,11 +163,11 @@ def _row(figure: Figure) -> tuple[object, ...]:
     measure, own, paired = figure.measure, figure.own, figure.paired
     return (
         *(figure.model, figure.task, figure.analysis, measure.name, measure.unit, measure.direction),
-        *(figure.variant, figure.gate, figure.planned, figure.recorded, figure.failed),
+        *(figure.variant, figure.gate, figure.planned, figure.recorded, figure.failed, figure.unparsed),
         *(_known(own.estimate), _known(own.low), _known(own.high), own.n),
         *((_known(paired.estimate), _known(paired.low), _known(paired.high)) if paired else (None, None, None)),
         *((paired.n, paired.dropped, paired.method) if paired else (None, None, None)),
-        *(figure.lost, figure.gained, figure.p, figure.verdict),
+        *(figure.lost, figure.gained, figure.p, figure.p_adjusted, figure.verdict),
     )
 
 
@@ -152,24 +190,23 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
     )
     others = [variant for variant in variants if variant != FULL and FULL in columns]
     paired: tuple[Interval, ...] = ()
+    chances: list[float] = []
     if others:
+        base, rest = np.hstack([columns[FULL]] * len(others)), np.hstack([columns[variant] for variant in others])
         paired = paired_bootstraps(
-            np.hstack([columns[FULL]] * len(others)),
-            np.hstack([columns[variant] for variant in others]),
-            clusters=clusters,
-            replicates=REPLICATES,
-            confidence=CONFIDENCE,
-            seed=SEED,
+            base, rest, clusters=clusters, replicates=REPLICATES, confidence=CONFIDENCE, seed=SEED
         )
+        chances = sign_flip_p(base, rest, clusters=clusters, permutations=REPLICATES, seed=SEED).tolist()
     result = []
     for m, measure in enumerate(measures):
         for v, variant in enumerate(variants):
             outcomes = [outcome for outcome in series.outcomes[variant] if outcome is not None]
-            difference = paired[others.index(variant) * len(measures) + m] if variant in others else None
-            base = columns[FULL][:, m] if FULL in columns else None
-            changed = None if base is None or difference is None else _flips(base, columns[variant][:, m])
-            p = None if changed is None or series.repeated else mcnemar_p(changed.lost, changed.gained)
-            same = base is not None and _same(base, columns[variant][:, m])
+            place = others.index(variant) * len(measures) + m if variant in others else None
+            difference = None if place is None else paired[place]
+            changed = None if place is None else _flips(columns[FULL][:, m], columns[variant][:, m])
+            p = None if place is None or math.isnan(chances[place]) else chances[place]
+            if p is not None and changed is not None and not series.repeated:
+                p = mcnemar_p(changed.lost, changed.gained)
             result.append(
                 Figure(
                     model=series.model,
@@ -186,29 +223,36 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
                     paired=difference,
                     flips=changed,
                     p=p,
-                    spread=_spread(base),
-                    verdict="reference" if variant == FULL else verdict(measure, difference, p, same=same),
+                    p_adjusted=None,
+                    unparsed=sum(outcome.values.get("unparsed") is True for outcome in outcomes),
+                    spread=_spread(columns[FULL][:, m]) if FULL in columns else math.nan,
+                    same=place is not None and _same(columns[FULL][:, m], columns[variant][:, m]),
+                    verdict="reference" if variant == FULL else "not comparable",
                 )
             )
     return result
 
 
-def verdict(measure: Measure, paired: Interval | None, p: float | None, *, same: bool) -> Verdict:
+def verdict(figure: Figure, adjusted: float) -> Verdict:
     """Say what a comparison shows.
 
-    A difference is shown when the interval excludes zero and, for outcomes of 0 and 1, McNemar's exact
-    test agrees at the same level. Everything else is "not shown", which is no evidence of equality;
-    "unchanged" says only that every single item came out the same.
+    A difference is shown when its interval excludes zero and its p, corrected for the number of measures of
+    the variant, is below 5 %. It is "perhaps" there when only the uncorrected p is. Everything else is "not
+    shown", which is no evidence of equality; "unchanged" says only that every single item came out the same.
     """
-    if paired is None or paired.n == 0 or math.isnan(paired.low):
+    paired, p = figure.paired, figure.p
+    if paired is None or p is None or math.isnan(paired.low):
         return "not comparable"
-    if same:
+    if figure.same:
         return "unchanged"
-    if not paired.excludes_zero or (p is not None and p >= _ALPHA):
+    if not paired.excludes_zero or p >= _ALPHA:
         return "not shown"
-    if measure.direction == "neither":
-        return "different"
-    return "better" if (paired.estimate > 0) == (measure.direction == "higher") else "worse"
+    shown = adjusted < _ALPHA
+    if figure.measure.direction == "neither":
+        return "different" if shown else "perhaps different"
+    if (paired.estimate > 0) == (figure.measure.direction == "higher"):
+        return "better" if shown else "perhaps better"
+    return "worse" if shown else "perhaps worse"
 
 
 def _flips(base: NDArray[np.float64], other: NDArray[np.float64]) -> Flips | None:
@@ -223,6 +267,6 @@ def _same(base: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     return bool(both.any() and (base[both] == other[both]).all())
 
 
-def _spread(base: NDArray[np.float64] | None) -> float:
-    applied = np.array([]) if base is None else base[~np.isnan(base)]
+def _spread(base: NDArray[np.float64]) -> float:
+    applied = base[~np.isnan(base)]
     return float(applied.std(ddof=1)) if len(applied) > 1 else math.nan

@@ -79,7 +79,7 @@ def facts(run: RunData) -> tuple[tuple[str, str], ...]:
 
 
 def _heading(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return name.removesuffix("_bytes").replace("_", " ").capitalize()
 
 
 def _flat(value: Any) -> str:

@@ -16,7 +16,7 @@ from compressed_lens.report import explorer, overview
 from compressed_lens.report.formatting import counted, number, visible
 from compressed_lens.report.headline import headline
 from compressed_lens.report.measures import REPLICATES, Figure
-from compressed_lens.report.panels import heat_maps, heat_note, loss_level, panels
+from compressed_lens.report.panels import absent, heat_maps, heat_note, loss_level, panels
 from compressed_lens.report.run_data import RunData
 from compressed_lens.statistics import FEW_CHANGES
 
@@ -70,6 +70,7 @@ def html(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
         heat_maps=heat_maps(figures),
         heat_note=heat_note(),
         panels=panels(figures),
+        absent=absent(figures),
         reasons=reasons(figures),
         groups=overview.group_tables(run.series, gates),
         level=loss_level,

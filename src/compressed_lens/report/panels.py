@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from compressed_lens.report.formatting import (
     DASH,
+    MINUS,
     amount,
     bounds,
     difference,
     difference_unit,
-    number,
     p_value,
     value_bounds,
 )
@@ -28,6 +28,9 @@ _WORDS = {
     "worse": "worse",
     "better": "better",
     "different": "different",
+    "perhaps worse": "perhaps worse",
+    "perhaps better": "perhaps better",
+    "perhaps different": "perhaps different",
     "unchanged": "same on every item",
     "not shown": "no difference shown",
     "not comparable": "nothing to compare",
@@ -37,7 +40,14 @@ _WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ForestRow:
-    """One variant in a forest plot; `x`, `left`, `right` in per cent of the width, None where there is no point."""
+    """One variant in a forest plot.
+
+    Attributes:
+        x: Place of the estimate in per cent of the width; None where there is none.
+        left: Place of the lower bound; None where there is no interval.
+        right: Place of the upper bound.
+        beyond: "left" or "right" when the estimate lies outside the drawing, which is then no measure of it.
+    """
 
     figure: Figure
     value: str
@@ -50,6 +60,7 @@ class ForestRow:
     x: float | None
     left: float | None
     right: float | None
+    beyond: str
     title: str
 
 
@@ -70,6 +81,11 @@ class Panel:
     zero: float
     ticks: tuple[tuple[float, str], ...]
     rows: tuple[ForestRow, ...]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether every item came out the same under every variant that has a comparison."""
+        return all(row.figure.verdict in {"reference", "unchanged", "not comparable"} for row in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,29 +109,38 @@ class HeatMap:
 
 
 def grouped(figures: Iterable[Figure]) -> list[list[Figure]]:
-    """Return figures by (model, task, analysis, measure), in their order."""
+    """Return figures by (model, task, analysis, measure), in their order; those without any value left out."""
     groups: dict[str, list[Figure]] = {}
     for figure in figures:
         groups.setdefault(anchor_of(figure), []).append(figure)
-    return list(groups.values())
+    return [group for group in groups.values() if any(figure.own.n for figure in group)]
 
 
 def panels(figures: Sequence[Figure]) -> tuple[Panel, ...]:
-    """Return a panel for every measure on every task."""
+    """Return a panel for every measure on every task that has a value under some variant."""
     labels = Labels(figures)
     return tuple(_panel(group, labels) for group in grouped(figures))
 
 
+def absent(figures: Sequence[Figure]) -> tuple[str, ...]:
+    """Name the measures that apply to no recorded item, as "measure on task"."""
+    labels = Labels(figures)
+    groups: dict[str, list[Figure]] = {}
+    for figure in figures:
+        groups.setdefault(anchor_of(figure), []).append(figure)
+    return tuple(labels.place(group[0]) for group in groups.values() if not any(f.own.n for f in group))
+
+
 def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
     first = group[0]
-    ends = [0.0]
-    for figure in group:
-        if figure.paired is not None:
-            ends += [figure.paired.estimate, figure.paired.low, figure.paired.high]
+    # A variant that failed the gate does not set the scale, or it would squeeze the others into a dot.
+    sound = [f.paired for f in group if f.paired is not None and f.gate != "failed"]
+    sound = [paired for paired in sound if paired.n] or [f.paired for f in group if f.paired is not None]
+    ends = [0.0, *(end for paired in sound for end in (paired.estimate, paired.low, paired.high))]
     low, high = _range([end for end in ends if not math.isnan(end)])
 
     def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
+        return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 2)
 
     unit = first.measure.unit
     worse_left = {"higher": ("worse", "better"), "lower": ("better", "worse"), "neither": ("less", "more")}
@@ -132,13 +157,12 @@ def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
         left_word=left_word,
         right_word=right_word,
         zero=place(0.0),
-        ticks=tuple((place(tick), difference(tick, unit) if tick else "0") for tick in _ticks(low, high)),
+        ticks=tuple((place(tick), _tick(tick, unit)) for tick in _ticks(low, high)),
         rows=tuple(_forest_row(figure, place) for figure in group),
     )
 
 
-def _forest_row(figure: Figure, place: object) -> ForestRow:
-    assert callable(place)
+def _forest_row(figure: Figure, place: Callable[[float], float]) -> ForestRow:
     paired, unit = figure.paired, figure.measure.unit
     known = paired is not None and paired.n > 0
     ranged = known and paired is not None and not math.isnan(paired.low)
@@ -148,6 +172,7 @@ def _forest_row(figure: Figure, place: object) -> ForestRow:
     title = f"{figure.variant}: {words(figure)}"
     if told:
         title += f"; {told} {difference_unit(unit)} {interval}, n = {paired.n if paired else 0}{state}"
+    x = place(paired.estimate) if known and paired is not None else None
     return ForestRow(
         figure=figure,
         value=amount(figure.own.estimate, unit),
@@ -157,9 +182,10 @@ def _forest_row(figure: Figure, place: object) -> ForestRow:
         p=p_value(figure.p) if known else "",
         words=words(figure),
         counts=counts(figure),
-        x=place(paired.estimate) if known and paired is not None else None,
+        x=x,
         left=place(paired.low) if ranged and paired is not None else None,
         right=place(paired.high) if ranged and paired is not None else None,
+        beyond={0.0: "left", 100.0: "right"}.get(-1.0 if x is None else x, ""),
         title=title,
     )
 
@@ -178,6 +204,8 @@ def counts(figure: Figure) -> tuple[str, ...]:
     parts = [f"n {figure.own.n:,}"]
     if figure.failed:
         parts.append(f"failed {figure.failed:,}")
+    if figure.unparsed:
+        parts.append(f"unparsed {figure.unparsed:,}")
     without = figure.recorded - figure.own.n - (figure.failed if figure.measure.on_failure is None else 0)
     if without > 0:
         parts.append(f"not applicable {without:,}")
@@ -199,7 +227,9 @@ def heat_maps(figures: Sequence[Figure]) -> tuple[HeatMap, ...]:
         for group in grouped(own):
             cells = {figure.variant: figure for figure in group}
             present = tuple(_heat_cell(cells[name]) for name, _ in variants if name in cells)
-            rows.append((labels.measure(group[0]), group[0].task, anchor_of(group[0]), present))
+            first = group[0]
+            place = f"{first.task} · {difference_unit(first.measure.unit)}"
+            rows.append((labels.measure(first), place, anchor_of(first), present))
         maps.append(HeatMap(model=model, variants=tuple(variants), rows=tuple(rows)))
     return tuple(maps)
 
@@ -244,10 +274,15 @@ def _ticks(low: float, high: float) -> list[float]:
     return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
+def _tick(value: float, unit: str) -> str:
+    shown = f"{abs(value) * (100 if unit == 'rate' else 1):.6g}"
+    return shown if value == 0 else (MINUS if value < 0 else "+") + shown
+
+
 def heat_note() -> str:
     """Say what the colours of the heat map mean."""
-    points = ", ".join(number(100 * step) for step in _POINTS)
-    deviations = ", ".join(number(step) for step in _DEVIATIONS)
+    points = ", ".join(f"{100 * step:g}" for step in _POINTS)
+    deviations = ", ".join(f"{step:g}" for step in _DEVIATIONS)
     return (
         f"Shades change at {points} points for rates, and at {deviations} standard deviations of the "
         "full-precision values for other units."

@@ -12,6 +12,7 @@ from compressed_lens.statistics.bootstrap import (
 )
 from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
+from compressed_lens.statistics.permutation import holm, sign_flip_p
 
 __all__ = [
     "FEW_CHANGES",
@@ -19,6 +20,7 @@ __all__ = [
     "Interval",
     "bootstrap_means",
     "flips",
+    "holm",
     "mcnemar_p",
     "mean_interval",
     "mean_intervals",
@@ -28,5 +30,6 @@ __all__ = [
     "paired_rate_interval",
     "rate_interval",
     "replicate_means",
+    "sign_flip_p",
     "unit_sums",
 ]
