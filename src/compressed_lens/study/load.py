@@ -120,9 +120,9 @@ def _validated(document: Document, bases: Sequence[Path]) -> Study:
 
 
 def _explain(document: Document, errors: Sequence[ErrorDetails]) -> StudyError:
-    # A misspelt key also shows as a missing one; the unknown key is the better message.
-    ordered = sorted(errors, key=lambda e: (e["type"] != "extra_forbidden", document.line(tuple(e["loc"]))))
-    first = ordered[0]
+    # A misspelt key also shows as a missing one, and an entry that does not fit also leaves its list too short.
+    rank = {"extra_forbidden": 0, "missing": 2, "too_short": 3}
+    first = min(errors, key=lambda e: (rank.get(e["type"], 1), document.line(tuple(e["loc"]))))
     place: Place = tuple(first["loc"])
     key = next((str(part) for part in reversed(place) if isinstance(part, str)), "")
     more = f" ({len(errors) - 1} more after this one.)" if len(errors) > 1 else ""

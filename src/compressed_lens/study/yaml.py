@@ -34,7 +34,14 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader with the truth values of YAML 1.2, so that a label may be called `no`."""
+    """A SafeLoader with the truth values of YAML 1.2, so that a label may be called `no`, and without aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        # A short chain of aliases can stand for a huge document.
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read; write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -69,13 +76,13 @@ def read_yaml(path: Path) -> Document:
 
 def parse_yaml(text: str, file: str) -> Document:
     """Parse `text`; `file` is the name used in messages."""
-    loader = _Loader(text)
     lines: dict[Place, int] = {}
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return Document(file=file, data=None)
-        _walk(node, (), lines, file, set())
+        _walk(node, (), lines, file)
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -85,23 +92,18 @@ def parse_yaml(text: str, file: str) -> Document:
         raise StudyError(f"{file}: nested too deeply.") from None
     except (yaml.YAMLError, ValueError) as error:
         raise StudyError(f"{file}: not valid YAML: {str(error).splitlines()[0]}.") from error
-    finally:
-        loader.dispose()
     return Document(file=file, data=data, lines=lines)
 
 
-def _walk(node: yaml.Node, place: Place, lines: dict[Place, int], file: str, seen: set[int]) -> None:
+def _walk(node: yaml.Node, place: Place, lines: dict[Place, int], file: str) -> None:
     line = node.start_mark.line + 1
     lines.setdefault(place, line)
-    if id(node) in seen:
-        raise StudyError(f"{file} line {line}: aliases (*name) are not read; write the value out.")
     if len(place) > _DEEPEST:
         raise StudyError(f"{file} line {line}: nested too deeply.")
-    seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
             lines[(*place, index)] = child.start_mark.line + 1
-            _walk(child, (*place, index), lines, file, seen)
+            _walk(child, (*place, index), lines, file)
     elif isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, child in node.value:
@@ -112,4 +114,4 @@ def _walk(node: yaml.Node, place: Place, lines: dict[Place, int], file: str, see
                 raise StudyError(f"{file} line {at}: key '{key.value}' stands here and in line {first[key.value]}.")
             first[key.value] = at
             lines[(*place, key.value)] = at
-            _walk(child, (*place, key.value), lines, file, seen)
+            _walk(child, (*place, key.value), lines, file)
