@@ -189,8 +189,8 @@ def test_nle_without_references_or_evidence() -> None:
 
 
 def test_recall() -> None:
-    asked, record = drive(Recall(), FACTS, [[text(" Paris, of course"), text(" Par"), scores(-2.5, tokens=[2])]])
-    generate, first, score = asked
+    asked, record = drive(Recall(), FACTS, [[text(" Par"), scores(-2.5, tokens=[2])], [text(" Paris, of course")]])
+    first, score, generate = asked
     assert isinstance(generate, Generate)
     assert isinstance(first, Generate)
     assert isinstance(score, Score)
@@ -204,15 +204,22 @@ def test_recall() -> None:
     }  # fmt: skip
 
 
+def test_recall_makes_room_for_a_long_object() -> None:
+    asked, record = drive(Recall(max_new_tokens=4), FACTS, [[text("P"), scores(-2.5, tokens=[7])], [text("Paris")]])
+    assert isinstance(asked[2], Generate)
+    assert asked[2].max_new_tokens == 9
+    assert record.values["correct"] is True
+
+
 def test_recall_accepts_every_alias_and_can_miss() -> None:
-    _, alias = drive(Recall(), FACTS, [[text(" lutetia"), text(" l"), scores(-9.0)]])
+    _, alias = drive(Recall(), FACTS, [[text(" l"), scores(-9.0)], [text(" lutetia")]])
     assert alias.values["correct"] is True
-    _, missed = drive(Recall(), FACTS, [[text(" Rome"), text(" Rome"), scores(-9.0)]])
+    _, missed = drive(Recall(), FACTS, [[text(" Rome"), scores(-9.0)], [text(" Rome")]])
     assert (missed.values["correct"], missed.values["first_token_correct"]) == (False, False)
 
 
 def test_recall_boundary_and_chat() -> None:
-    responses = [[text("Parisian"), text("P"), scores(-1.0)]]
+    responses = [[text("P"), scores(-1.0)], [text("Parisian")]]
     asked, record = drive(Recall(boundary=True, ask="chat"), FACTS, responses)
     assert record.values["correct"] is False
     assert all(r.prompt.messages == (Message(role="user", content="The capital of France is"),) for r in asked)
@@ -220,16 +227,16 @@ def test_recall_boundary_and_chat() -> None:
 
 @pytest.mark.parametrize(("own", "rank"), [(-1.0, 1), (-2.0, 1), (-2.5, 2), (-9.0, 3)])
 def test_recall_ranks_among_the_other_objects_of_the_relation(own: float, rank: int) -> None:
-    asked, record = drive(Recall(rank=True), FACTS, [[text("x"), text("x"), scores(own, -2.0, -3.0)]])
-    assert isinstance(asked[2], Score)
-    assert asked[2].continuations == ("Paris", "Rome", "Bern")
+    asked, record = drive(Recall(rank=True), FACTS, [[text("x"), scores(own, -2.0, -3.0)], [text("x")]])
+    assert isinstance(asked[1], Score)
+    assert asked[1].continuations == ("Paris", "Rome", "Bern")
     assert record.values["rank"] == rank
     assert record.values["ranked_first"] is (rank == 1)
     assert record.values["candidates"] == 3
 
 
 def test_recall_without_a_finite_score_fails_and_keeps_the_text() -> None:
-    _, record = drive(Recall(), FACTS, [[text("!!!!"), text("!"), scores(math.nan)]])
+    _, record = drive(Recall(), FACTS, [[text("!"), scores(math.nan)], [text("!!!!")]])
     assert record.failed == "an object has no finite log-probability"
     assert record.values["continuation"] == "!!!!"
 

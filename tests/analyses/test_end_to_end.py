@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -66,7 +66,7 @@ def test_recall_on_real_facts_equals_plain_forwards(
         prompt = item.fields["prompt"]
         own = continuation_log_probability(model, prompt, item.answers[0])
         assert values["log_probability"] == pytest.approx(own, abs=1e-3)
-        said = greedy(model, prompt, 6)
+        said = greedy(model, prompt, max(6, cast(int, values["object_tokens"]) + 2))
         assert str(values["continuation"]).strip() == said.strip()
         assert values["correct"] == recalled(said, item.answers)
         assert str(values["continuation"]).startswith(str(values["first_token"]))

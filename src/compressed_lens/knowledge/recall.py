@@ -10,8 +10,10 @@ from typing import ClassVar, Literal, cast
 
 from compressed_lens.analyses.base import Metric, Record, Steps
 from compressed_lens.analyses.settings import at_least_one, one_of, truth_value
-from compressed_lens.lm.protocol import Generate, Generation, Message, Prompt, Request, Score, Scores
+from compressed_lens.lm.protocol import Generate, Generation, Message, Prompt, Score, Scores
 from compressed_lens.tasks.base import Item, Task, TaskKind
+
+_SPARE = 2
 
 
 def _folded(text: str) -> str:
@@ -58,7 +60,8 @@ class Recall:
             user's turn.
         boundary: Ask that the answer ends as a word ("Parisian" is then not "Paris").
         rank: Also score every object of the relation and rank the right one; costs one continuation a candidate.
-        max_new_tokens: Longest continuation, in tokens; 32 as in Yang et al. (2024).
+        max_new_tokens: Longest continuation, in tokens; 32 as in Yang et al. (2024). An object that needs more
+            gets its length and two tokens.
     """
 
     name: ClassVar[str] = "recall"
@@ -108,19 +111,20 @@ class Recall:
         at_least_one("max_new_tokens", self.max_new_tokens)
 
     def steps(self, task: Task, item: Item) -> Steps:
-        """Ask for a continuation, its first token, and the log-probability of the object."""
+        """Ask for the first token and the log-probability of the object, then for a continuation that can hold it."""
         text = item.fields["prompt"]
         prompt = Prompt(text=text) if self.ask == "continue" else Prompt(messages=(Message(role="user", content=text),))
         others = task.candidates.get(item.group, ()) if self.rank else ()
         rivals = tuple(other for other in others if other not in item.answers)
-        requests: list[Request] = [
-            Generate(prompt=prompt, max_new_tokens=self.max_new_tokens),
+        first, scored = yield [
             Generate(prompt=prompt, max_new_tokens=1),
             Score(prompt=prompt, continuations=(item.answers[0], *rivals)),
         ]
-        continued, first, scored = yield requests
-        continuation, token = cast(Generation, continued).text, cast(Generation, first).text
-        scores = cast(Scores, scored)
+        token, scores = cast(Generation, first).text, cast(Scores, scored)
+        # A long name in a small vocabulary must fit, or it could never be right.
+        room = max(self.max_new_tokens, scores.tokens[0] + _SPARE)
+        continued = yield [Generate(prompt=prompt, max_new_tokens=room)]
+        continuation = cast(Generation, continued[0]).text
         own = scores.log_probabilities[0]
         if not all(map(math.isfinite, scores.log_probabilities)):
             return Record(values={"continuation": continuation}, failed="an object has no finite log-probability")
