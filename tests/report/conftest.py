@@ -149,8 +149,9 @@ def _put_tasks(store: Store, planted: Planted) -> None:
     )  # fmt: skip
     store.put_task(
         "facts", fingerprint="t-facts", kind="recall", info={"labels": [], "notes": ""},
-        items=[(f"facts-{i:04d}", {"fields": {"statement": f"Person {i} {RELATIONS[i % 6]}"}, "answers": [f"Object {i}"],
-                                   "group": RELATIONS[i % 6]}) for i in range(planted.items)],
+        items=[(f"facts-{i:04d}", {"fields": {"statement": f"Person {i} {RELATIONS[i % 6]}"},
+                                   "answers": [f"Object {i}"], "group": RELATIONS[i % 6]})
+               for i in range(planted.items)],
     )  # fmt: skip
 
 
@@ -162,7 +163,8 @@ def _put_variant(store: Store, position: int, variant: str) -> None:
     bits = 16 if variant == "full" else int(variant.split("-")[1][0])
     broken = variant == "rtn-2bit"
     findings = [
-        {"check": "weights finite", "passed": True, "value": 0.0, "limit": 0.0, "message": "No NaN.", "severity": "sound"},
+        {"check": "weights finite", "passed": True, "value": 0.0, "limit": 0.0, "message": "No NaN.",
+         "severity": "sound"},
         {"check": "repetition", "passed": not broken, "value": 0.8 if broken else 0.0, "limit": 0.25,
          "message": "80 % of continuations repeat one token." if broken else "No degenerate continuation.",
          "severity": "broken" if broken else "sound"},
@@ -172,7 +174,7 @@ def _put_variant(store: Store, position: int, variant: str) -> None:
                          "message": "Loses 0.3 nats a token; an honest loss."})  # fmt: skip
     store.put_build(
         f"b-{variant}", fingerprint=f"f-{variant}" * 3,
-        recipe={} if variant == "full" else {"technique": variant.split("-", maxsplit=1)[0], "bits": bits, "group_size": 128},
+        recipe={} if variant == "full" else {"technique": variant[:4].rstrip("-"), "bits": bits, "group_size": 128},
         audit=None if variant == "full" else {"bits_per_weight": bits + 0.25, "layers": 42},
         integrity={"passed": not broken, "findings": findings, "seconds": 2.0},
         bytes_on_disk=600_000 * bits + 1_500_000, memory_bytes=900_000 * bits + 9_000_000,
@@ -212,7 +214,7 @@ def _record(analysis: str, variant: str, item: int, repeat: int, planted: Plante
     if variant == "rtn-2bit" and item % 3 == 0:
         return Record({"text": "the the the the the the"}, failed="unparsed: no explanation in the reply")
     evidence = WORDS[(item + 1) % len(WORDS)] if right else WORDS[int(change.integers(len(WORDS)))]
-    text = f"I say {label} because the review calls the lamp {evidence}, which a buyer would {'like' if right else 'shun'}."
+    text = f"I say {label} because the review calls the lamp {evidence}, which one {'likes' if right else 'shuns'}."
     text = planted.texts.get(item, text)
     tokens = 18 + int(base.integers(8)) + (int(change.integers(12)) if lost > 0.1 else 0)
     return Record({"label": label, "explanation": text, "names_evidence": right, "degenerate": False, "tokens": tokens})

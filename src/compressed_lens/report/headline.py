@@ -199,7 +199,7 @@ def _shown(figure: Figure, tone: Tone, labels: Labels) -> Sentence:
     return Sentence(
         tone=tone,
         text=f"{tone.capitalize()}: {labels.place(figure)} by {sizes[0]} {difference_unit(unit)} "
-        f"[{sizes[1]}, {sizes[2]}], n = {paired.n:,}.",
+        f"[{sizes[1]}, {sizes[2]}], n = {paired.n:,}.",
         anchor=anchor_of(figure),
     )
 
@@ -209,7 +209,7 @@ def _brief(figure: Figure, labels: Labels) -> str:
     assert paired is not None
     return (
         f"{labels.place(figure)} {difference(paired.estimate, unit)} {difference_unit(unit)} "
-        f"{bounds(paired.low, paired.high, unit)}, n = {paired.n:,}"
+        f"{bounds(paired.low, paired.high, unit)}, n = {paired.n:,}"
     )
 
 
@@ -226,7 +226,7 @@ def _open(compared: Sequence[Figure], labels: Labels) -> list[Sentence]:
     loss = _possible_loss(worst)
     if loss > 0:
         text += f"; losses up to {difference(loss, 'rate', sign=False)} points remain possible"
-        text += f" ({labels.place(worst)}, n = {_pairs(worst):,})"
+        text += f" ({labels.place(worst)}, n = {_pairs(worst):,})"
     return [Sentence(tone="open", text=text + ".", anchor=anchor_of(worst))]
 
 
