@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.cache_utils import Cache
 
 BatchRule = Literal["batched", "strict"]
 _LOGIT_ELEMENTS = 1 << 27
+_LEAK = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,21 +124,30 @@ def positions_of(mask: Tensor) -> Tensor:
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
-def batch_rule(module: nn.Module) -> BatchRule:
-    """Return "strict" for models whose rows depend on their batch mates, else "batched".
+def batch_rule(passes: Passes) -> BatchRule:
+    """Return "strict" for models whose rows depend on their batch mates or on padding, else "batched".
 
     LLM.int8() takes the union of the outlier columns of every token of a call, padding included, and a dynamic
-    per-tensor activation scale is taken over all of them. Such models are run one row at a time, without padding and
-    without reuse of a prefix. (`lm.load` replaces LLM.int8() on a CPU by a layer without that dependence.)
+    per-tensor activation scale is taken over all of them. Some recurrent architectures let padding into their state.
+    Such models are run one row at a time, without padding and without reuse of a prefix. (`lm.load` replaces
+    LLM.int8() on a CPU by a layer without that dependence.)
     """
-    for layer in module.modules():
+    for layer in passes.module.modules():
         if type(layer).__name__ == "Linear8bitLt":
             return "strict"
         scheme = getattr(layer, "quantization_scheme", None)
         activations = getattr(scheme, "input_activations", None)
         if activations is not None and activations.dynamic and activations.strategy == "tensor":
             return "strict"
-    return "batched"
+    return "strict" if getattr(passes.module, "_is_stateful", False) and _padding_leaks(passes) else "batched"
+
+
+def _padding_leaks(passes: Passes) -> bool:
+    """Return whether a short row's logits change, far beyond rounding, when a longer row pads it."""
+    short, long = [1, 2, 3], [n % passes.vocabulary for n in range(12)]
+    alone, _ = passes.start([short])
+    padded, _ = passes.start([short, long])
+    return bool((alone[0] - padded[0]).abs().max() > _LEAK * alone.std())
 
 
 def _shallow(layer: Any) -> Any:

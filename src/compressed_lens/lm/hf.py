@@ -42,8 +42,9 @@ class HFModel:
         rule: How rows may be put together; by default what the model's layers allow.
 
     Attributes:
-        batch_rule: "batched", or "strict" when rows depend on their batch mates (LLM.int8() on a GPU): then every
-            row runs alone, without padding and without reuse of a prefix. To be recorded with results.
+        batch_rule: "batched", or "strict" when rows depend on their batch mates (LLM.int8() on a GPU, some recurrent
+            architectures): then every row runs alone, without padding and without reuse of a prefix. To be recorded
+            with results.
     """
 
     def __init__(
@@ -62,9 +63,9 @@ class HFModel:
         self.name = name
         self.kernel = kernel
         self.method = method
-        self.batch_rule: BatchRule = rule or batch_rule(module)
         self._weights = weights
         self._passes = Passes(module)
+        self.batch_rule: BatchRule = rule or batch_rule(self._passes)
         self._strict = self.batch_rule == "strict"
         self._decoder = Decoder(self._passes, tokenizer, _end_tokens(self.module, tokenizer), strict=self._strict)
         self._render: Callable[[Prompt], Rendered] = lru_cache(_REMEMBERED)(lambda p: render(tokenizer, p))
