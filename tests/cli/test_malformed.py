@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from compressed_lens.cli.main import main
+from compressed_lens.runner import load_run
 from compressed_lens.store.lock import RunLock
 
 STUDY = """\
 name: s
-models: [{name: tiny, path: model}]
+models: [{name: tiny, path: ./model}]
 variants: [full]
 tasks: [{name: mine, source: custom, path: data.csv, fields: {text: text, label: kind}, labels: [bad, good]}]
 analyses: [accuracy]
@@ -85,7 +86,7 @@ STUDIES = {
     "unknown task": ("[{name: mine", "[esnil, {name: mine", "line 4: unknown task 'esnil'. Did you mean 'esnli'?"),
     "unknown analysis": ("[accuracy]", "[acuracy]", "unknown analysis 'acuracy'. Did you mean 'accuracy'?"),
     "unknown setting of a recipe": ("[full]", "[{name: gptq-4bit, settings: {groupsize: 64}}]", "'group_size'"),
-    "value a recipe refuses": ("[full]", "[{name: rtn-2bit, settings: {group_size: none}}]", "'group_size'"),
+    "value a recipe refuses": ("[full]", "[{name: rtn-2bit, settings: {group_size: none}}]", "'group_size"),
     "unknown setting of an analysis": ("[accuracy]", "[{name: accuracy, settings: {mod: x}}]", "no setting 'mod'"),
     "unknown option of a task": ("fields:", "options: {edit: x}, fields:", "no option 'edit'"),
     "variant twice": ("[full]", "[rtn-2bit, rtn-2bit]", "'rtn-2bit' stands twice in variants"),
@@ -147,7 +148,7 @@ DATA_FILES = {
     "column twice": (b"text,text,kind\na,b,bad\n", "'text' stands twice"),
     "no label column": (b"id,text\n1,late\n", "'kind'"),
     "no known label": (b"text,kind\nlate,ugly\n", "unknown label 'ugly'"),
-    "no usable row": (b"text,kind\nlate\nslow\n", "no usable item"),
+    "no usable row": (b"text,kind\n,bad\n,good\n", "no usable item"),
 }
 
 
@@ -208,27 +209,50 @@ MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (remove("*"), "config.json"),
     "no configuration": (remove("config.json"), "no config.json"),
     "broken configuration": (lambda m: (m / "config.json").write_text("{"), "config.json"),
-    "no weights": (remove("*.safetensors"), "no weights"),
+    "no weights": (remove("*.safetensors"), "no safetensors weights"),
     "pickled weights": (only_pickled, "safetensors"),
     "truncated weights": (truncated, "model"),
     "not weights": (lambda m: (m / "model.safetensors").write_bytes(b"x" * 100), "model"),
     "missing shard": (missing_shard, "model-00002-of-00002.safetensors"),
     "no tokenizer": (remove("tokenizer*", "special_tokens_map.json"), "tokenizer"),
-    "broken tokenizer": (lambda m: (m / "tokenizer.json").write_text("{}"), "tokenizer"),
-    "unknown architecture": (lambda m: edit_json(m / "config.json", model_type="lama"), "'lama'"),
     "unknown quantization": (
         lambda m: edit_json(m / "config.json", quantization_config={"quant_method": "aqlm"}),
         "'aqlm'",
     ),
-    "other widths": (lambda m: edit_json(m / "config.json", hidden_size=64), "model"),
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_malformed_models(name: str, place: Path, capsys: Captured) -> None:
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_malformed_models(name: str, command: str, place: Path, capsys: Captured) -> None:
     damage, fragment = MODELS[name]
     damage(place / "model")
-    refused(place, ["run", "study.yaml"], 4, fragment, capsys)
+    refused(place, [command, "study.yaml"], 4, fragment, capsys)
+
+
+UNLOADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "broken tokenizer": (lambda m: (m / "tokenizer.json").write_text("{}"), "tokenizer"),
+    "unknown architecture": (lambda m: edit_json(m / "config.json", model_type="lama"), "'lama'"),
+    "other widths": (lambda m: edit_json(m / "config.json", hidden_size=64), "model"),
+}
+
+
+@pytest.mark.parametrize("name", UNLOADABLE)
+def test_models_that_only_loading_shows_to_be_malformed(name: str, place: Path, capsys: Captured) -> None:
+    """The run folder is there by then; it says why, and holds no record and no report."""
+    damage, fragment = UNLOADABLE[name]
+    damage(place / "model")
+    assert main(["run", "study.yaml"]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1, err
+    assert fragment in err
+    run = load_run(place / "runs" / "s")
+    assert run.records.height == 0
+    assert run.variants["status"].to_list() == ["unavailable"]
+    assert fragment in run.variants["reason"][0]
+    assert not (run.folder / "report.html").exists()
 
 
 def test_a_model_that_is_a_file(place: Path, capsys: Captured) -> None:

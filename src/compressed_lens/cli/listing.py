@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from compressed_lens.cli.output import show_json, show_table
 
+if TYPE_CHECKING:
+    from compressed_lens.registry import Registry
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+FULL = "full"
 
 
 class Kind(StrEnum):
@@ -40,25 +45,36 @@ def list_names(
 
 
 def _entries(kind: Kind) -> tuple[list[str], list[list[str]]]:
-    match kind:
-        case Kind.variants:
-            from compressed_lens.quantization import RECIPES as registry
-        case Kind.tasks:
-            from compressed_lens.tasks import REGISTRY as registry
-        case _:
-            from compressed_lens.analyses import REGISTRY as registry
-    rows = [[name, e.summary, e.cost, e.source] for name in registry.names() for e in [registry.entries[name]]]
+    registry = _registry(kind)
+    rows = [[FULL, "the unchanged model, baseline of every comparison", "none", ""]] if kind is Kind.variants else []
+    for name in registry.names():
+        entry = registry.entries[name]
+        rows.append([name, entry.summary, entry.cost, entry.source])
     return ["name", "summary", "cost", "source"], rows
 
 
-def _metrics() -> tuple[list[str], list[list[str]]]:
-    from compressed_lens.analyses import REGISTRY
+def _registry(kind: Kind) -> Registry[Any]:
+    match kind:
+        case Kind.variants:
+            from compressed_lens import quantization
 
+            return quantization.RECIPES
+        case Kind.tasks:
+            from compressed_lens import tasks
+
+            return tasks.REGISTRY
+        case _:
+            from compressed_lens import analyses
+
+            return analyses.REGISTRY
+
+
+def _metrics() -> tuple[list[str], list[list[str]]]:
+    registry = _registry(Kind.analyses)
     rows = []
-    for name in REGISTRY.names():
-        entry = REGISTRY.entries[name]
-        rows += [
-            [f"{name}.{m.name}", m.summary, m.unit, m.direction, entry.cost, entry.source]
-            for m in REGISTRY.get(name).metrics
-        ]
+    for name in registry.names():
+        entry = registry.entries[name]
+        for metric in registry.get(name).metrics:
+            told = [metric.summary, metric.unit, metric.direction]
+            rows.append([f"{name}.{metric.name}", *told, entry.cost, entry.source])
     return ["name", "summary", "unit", "better", "cost", "source"], rows

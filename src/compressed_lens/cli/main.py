@@ -74,9 +74,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from compressed_lens import __version__
+
+        typer.echo(f"clens {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def clens(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Can a quantized language model still be trusted to explain itself and to remember facts?
 
@@ -86,11 +96,6 @@ def clens(
     clens run study.yaml           do it; the path of the report comes last
     clens run --model reference --variants bnb-8bit rtn-2bit --tasks testbed-reviews
     """
-    if version:
-        from compressed_lens import __version__
-
-        typer.echo(f"clens {__version__}")
-        raise typer.Exit
 
 
 def _command_app(name: str) -> typer.Typer:

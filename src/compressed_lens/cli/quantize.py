@@ -49,6 +49,7 @@ def quantize(
     from compressed_lens.lm.locate import locate_model
     from compressed_lens.quantization import quantize as write
     from compressed_lens.quantization import resolve
+    from compressed_lens.runner.variants import default_cache
 
     asked: dict[str, Any] = {"group_size": _number(group_size), **_parsed(settings or [])}
     text = {"path": calibration and str(calibration), "samples": samples, "tokens": tokens}
@@ -58,6 +59,7 @@ def quantize(
         locate_model(model),
         wanted,
         out,
+        cache_dir=default_cache(),
         seed=seed,
         progress=None if quiet else progress_line,
         trust_remote_code=trust_remote_code,

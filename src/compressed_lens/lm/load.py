@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from compressed_lens.errors import DependencyError, ModelError
 from compressed_lens.lm import packed
+from compressed_lens.lm.folder import check_weights, first_line, method_of, read_config
 from compressed_lens.lm.linear import dense_weight, linear_layers
 from compressed_lens.lm.quiet import quiet
 from compressed_lens.registry import nearest
 
-METHODS = ("full", "bitsandbytes", "compressed-tensors", "gptq", "awq")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
@@ -59,7 +58,7 @@ def load_module(
     folder = Path(folder)
     config = read_config(folder)
     method = method_of(config, folder)
-    _check_weights(folder)
+    check_weights(folder)
     _check_code(config, folder, trust_remote_code)
     place = _device(device)
     arguments: dict[str, Any] = {
@@ -76,10 +75,10 @@ def load_module(
         try:
             module, kernel = _LOADERS[method](folder, config, place, arguments)
         except ImportError as error:
-            raise DependencyError(f"Loading {folder} needs a library that is missing: {_first_line(error)}") from error
+            raise DependencyError(f"Loading {folder} needs a library that is missing: {first_line(error)}") from error
         except _LOAD_ERRORS as error:
             raise ModelError(
-                f"The {method} model in {folder} cannot be loaded: {_first_line(error)}",
+                f"The {method} model in {folder} cannot be loaded: {first_line(error)}",
                 fix="Check that the folder is complete and that transformers supports this architecture.",
             ) from error
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
@@ -100,49 +99,9 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (*_LOAD_ERRORS, ImportError) as error:
         raise ModelError(
-            f"The tokenizer in {folder} cannot be loaded: {_first_line(error)}",
+            f"The tokenizer in {folder} cannot be loaded: {first_line(error)}",
             fix="Copy tokenizer.json and tokenizer_config.json of the original model into the folder.",
         ) from error
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return config.json of a model folder as a dictionary.
-
-    Raises:
-        ModelError: The folder or its configuration is missing or malformed.
-    """
-    if not folder.is_dir():
-        raise ModelError(f"There is no model folder at {folder}.", fix="Give the path of a folder with a config.json.")
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ModelError(f"{folder} has no config.json.", fix="Give a Hugging Face model folder.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path} is not valid JSON: {_first_line(error)}", fix="Restore the original file.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise ModelError(f"{path} names no model_type.", fix="Restore the original config.json.")
-    return config
-
-
-def method_of(config: dict[str, Any], folder: Path) -> str:
-    """Return which of `METHODS` a configuration declares.
-
-    Raises:
-        ModelError: The quantization method is unknown or not supported.
-    """
-    declared = config.get("quantization_config")
-    if declared is None:
-        return "full"
-    name = declared.get("quant_method") if isinstance(declared, dict) else None
-    if name is None and isinstance(declared, dict) and (declared.get("load_in_8bit") or declared.get("load_in_4bit")):
-        name = "bitsandbytes"
-    if name not in METHODS[1:]:
-        raise ModelError(
-            f"{folder} is quantized with '{name}', which is not supported.",
-            fix=nearest(str(name), METHODS[1:]) or f"Supported: {', '.join(METHODS[1:])}, or full precision.",
-        )
-    return str(name)
 
 
 def _load_full(folder: Path, config: dict[str, Any], place: torch.device, arguments: dict[str, Any]) -> tuple[Any, str]:
@@ -244,35 +203,6 @@ def _checked(folder: Path, module: Any, info: dict[str, Any]) -> Any:
     return module
 
 
-def _check_weights(folder: Path) -> None:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        unsafe = next((p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"}), None)
-        if unsafe is not None:
-            raise ModelError(
-                f"{folder} holds pickled weights ({unsafe}), which can run code when opened.",
-                fix="Convert them to safetensors first.",
-            )
-        raise ModelError(f"{folder} holds no safetensors weights.", fix="Check that the download is complete.")
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelError(f"{index} is malformed.", fix="Restore the original file.") from error
-        absent = sorted(name for name in wanted if not (folder / name).is_file())
-        if absent:
-            raise ModelError(f"{folder} lacks the weight file {absent[0]}.", fix="Download the missing shards.")
-    for path in files:
-        try:
-            with safe_open(path, framework="pt") as handle:
-                handle.keys()
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{path} is damaged: {_first_line(error)}", fix="Copy or download the file again."
-            ) from error
-
-
 def _check_code(config: dict[str, Any], folder: Path, trust_remote_code: bool) -> None:
     from transformers import CONFIG_MAPPING
 
@@ -312,11 +242,6 @@ def _dtype(name: str, place: torch.device) -> torch.dtype | str:
 
 def _dtype_name(module: Any) -> str:
     return str(module.dtype).removeprefix("torch.")
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".") + "."
 
 
 def _weight_only_int8() -> type[nn.Module]:

@@ -223,7 +223,7 @@ def _make(
 
 
 def _check_full_precision(folder: Path) -> None:
-    from compressed_lens.lm.load import method_of, read_config
+    from compressed_lens.lm.folder import method_of, read_config
 
     method = method_of(read_config(folder), folder)
     if method != "full":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressed_lens.errors import LensError
+from compressed_lens.lm.folder import check_folder
 from compressed_lens.lm.protocol import Generate, Generation, Request, Response, Scores
 from compressed_lens.runner.grid import Question, load_grid
 from compressed_lens.runner.speed import estimate
@@ -110,7 +111,7 @@ def plan(study: Study, *, out: str | Path | None = None) -> Plan:
     Raises:
         StudyError: A setting does not fit.
         DataError: A task's data are missing or malformed.
-        ModelError: A model folder is missing.
+        ModelError: A model folder is missing or not whole.
         RunError: The run folder holds something that is not a run.
     """
     grid = load_grid(study)
@@ -123,6 +124,8 @@ def plan(study: Study, *, out: str | Path | None = None) -> Plan:
         for spec in study.models:
             base = Base(study, spec)
             local = base.folder if spec.path is not None and not on_hub(spec.path) else None
+            if local is not None:
+                check_folder(local)
             costs = {id(q): _tokens_an_item(q, _counter(local)) for q in grid.questions}
             for variant in study.variants_of(spec):
                 done, made, missing = _state(study, base, variant, grid.questions, store)

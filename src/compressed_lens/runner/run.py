@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressed_lens.errors import LensError, RunError
+from compressed_lens.lm.folder import check_folder
 from compressed_lens.runner import speed
 from compressed_lens.runner.environment import environment, torch_environment
 from compressed_lens.runner.grid import Grid, Question, load_grid
@@ -42,8 +43,9 @@ def run(study: Study, *, out: str | Path | None = None, progress: bool = True) -
     Raises:
         StudyError: A setting does not fit; nothing was written.
         DataError: A task's data are missing; nothing was written.
+        ModelError: A model folder is missing or not whole; nothing was written.
         RunError: The folder cannot be written, is in use, or the disk is full.
-        ModelError: No variant of any model could be loaded.
+        LensError: No variant of any model could be loaded; the run folder says why.
     """
     grid = load_grid(study)
     for variant in study.variants:
@@ -51,7 +53,7 @@ def run(study: Study, *, out: str | Path | None = None, progress: bool = True) -
     bases = [Base(study, spec) for spec in study.models]
     for base in bases:
         if base.spec.path is not None and not on_hub(base.spec.path):
-            base.folder  # noqa: B018 (a missing folder is an error before anything is written)
+            check_folder(base.folder)
     folder = Path(out).expanduser() if out is not None else Path("runs") / study.name
     with Store.create(folder, study) as store:
         _Session(study, grid, store, progress=progress).work(bases)

@@ -27,9 +27,12 @@ _KEPT_BYTES = 1 << 30
 
 
 def cache_folder(study: Study) -> Path:
-    """Return where quantized checkpoints are kept: the study's choice, $CLENS_CACHE, or the user's cache."""
-    if study.settings.cache_dir is not None:
-        return Path(study.settings.cache_dir)
+    """Return where quantized checkpoints are kept: the study's choice, or `default_cache`."""
+    return default_cache() if study.settings.cache_dir is None else Path(study.settings.cache_dir)
+
+
+def default_cache() -> Path:
+    """Return where quantized checkpoints are kept by default: in $CLENS_CACHE, or in the user's cache."""
     own = os.environ.get("CLENS_CACHE")
     if own:
         return Path(own).expanduser() / "variants"
