@@ -43,15 +43,18 @@ def load_dense(
     """
     import transformers
 
-    auto: Any = transformers.AutoModelForCausalLM
     settings = config["quantization_config"]
     state, packings = dense_state(read_tensors(folder), settings, folder)
-    plain = transformers.AutoConfig.from_pretrained(
-        folder, trust_remote_code=arguments["trust_remote_code"], local_files_only=True
-    )
+    trust = arguments["trust_remote_code"]
+    plain = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
     del plain.quantization_config
-    options = {k: v for k, v in arguments.items() if k not in {"local_files_only", "use_safetensors"}}
-    module, info = auto.from_pretrained(None, config=plain, state_dict=state, **options)
+    with torch.device("meta"):
+        kind: Any = type(transformers.AutoModelForCausalLM.from_config(plain, trust_remote_code=trust))
+    options = {name: arguments[name] for name in ("dtype", "device_map", "output_loading_info") if name in arguments}
+    module, info = kind.from_pretrained(None, config=plain, state_dict=state, **options)
+    module.config.name_or_path = str(folder)
+    if (folder / "generation_config.json").is_file():
+        module.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
     check(folder, module, info)
     layers = linear_layers(module)
     for name, packing in packings.items():
