@@ -14,8 +14,9 @@ import torch
 from torch.nn import functional
 
 from compressed_lens.testbed import corpus, vocabulary
+from compressed_lens.testbed.outliers import add_outliers
 
-STEPS = 2400
+STEPS = 900
 FACTS_PER_STEP = 256
 TASKS_PER_STEP = 40
 MATRIX_RATE = 3e-3
@@ -184,5 +185,7 @@ def train(
                 sums = [0.0, 0.0]
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
-            if step % save_every == 0 or step == steps:
+            if step % save_every == 0:
                 save(model, out)
+    add_outliers(model, seed=seed)
+    save(model, out)
