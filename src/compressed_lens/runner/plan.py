@@ -191,6 +191,8 @@ def _state(
         if variant.recipe_name is not None:
             cached = (cache_folder(study) / base.origin(variant)).is_dir()
             made = "cached" if cached else "to quantize"
+        elif variant.checkpoint is not None:
+            base.checkpoint(variant)
         known = store.build(base.build(variant)) if store is not None else None
     except LensError as error:
         return done, "missing", str(error)

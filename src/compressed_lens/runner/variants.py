@@ -126,7 +126,7 @@ class Base:
         recipe = recipe_of(self._study, variant)
         if recipe is not None:
             return variant_key(self.folder, recipe, seed=self._study.seed)
-        return self._digest if variant.is_full else folder_digest(self._checkpoint(variant))
+        return self._digest if variant.is_full else folder_digest(self.checkpoint(variant))
 
     def build(self, variant: VariantSpec) -> str:
         """Return the digest of all that decides what the loaded variant computes; errors as `origin`."""
@@ -147,7 +147,7 @@ class Base:
         started = time.perf_counter()
         recipe = recipe_of(self._study, variant)
         audit = None
-        folder = self.folder if variant.is_full else self._checkpoint(variant) if recipe is None else None
+        folder = self.folder if variant.is_full else self.checkpoint(variant) if recipe is None else None
         if recipe is not None:
             made = prepare(
                 self.folder,
@@ -199,7 +199,8 @@ class Base:
             name=name,
         )
 
-    def _checkpoint(self, variant: VariantSpec) -> Path:
+    def checkpoint(self, variant: VariantSpec) -> Path:
+        """Return the folder of a checkpoint variant, fetched from the hub where need be."""
         from compressed_lens.lm.locate import locate_model
 
         assert variant.checkpoint is not None
