@@ -30,6 +30,7 @@ SHOWN = (
     ("weights point the base's way", "cosine"),
     ("degenerate repetition", "repetition"),
     ("perplexity", "excess loss"),
+    ("divergence from full precision", "KL to full"),
 )
 
 
@@ -72,7 +73,7 @@ def _broken(model: Path, base: HFModel, cache: Path) -> Iterator[tuple[str, Call
     def damaged(change: Callable[[Path, Path], Path], recipe: str) -> HFModel:
         return HFModel.load(change(folder(recipe), Path(tempfile.mkdtemp()) / "damaged"), device="cpu")
 
-    yield "GPT-2, Conv1D left", lambda: broken.gpt2_with_nothing_quantized(base.tokenizer)
+    yield "GPT-2, Conv1D left", lambda: broken.gpt2_with_nothing_quantized(base.tokenizer, Path(tempfile.mkdtemp()))
     yield "AWQ-8, clamped (control)", lambda: (broken.sound_awq_8bit(base), base)
     yield "AWQ-8, overflowing", lambda: (broken.overflowing_awq_8bit(base), base)
     yield "NaN scale", lambda: (damaged(broken.nan_scales, "rtn-4bit"), base)

@@ -23,22 +23,22 @@ def copied(folder: Path, place: Path) -> Path:
     return place
 
 
-def gpt2_with_nothing_quantized(tokenizer: Any) -> tuple[HFModel, HFModel]:
+def gpt2_with_nothing_quantized(tokenizer: Any, place: Path) -> tuple[HFModel, HFModel]:
     """Round-to-nearest of llm-compressor on GPT-2: it looks for nn.Linear, finds Conv1D, and says nothing."""
     from llmcompressor import oneshot
     from llmcompressor.core import reset_session
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    def fresh() -> Any:
-        torch.manual_seed(0)
-        sizes = {"n_positions": 512, "n_embd": 64, "n_layer": 3, "n_head": 4}
-        return GPT2LMHeadModel(GPT2Config(vocab_size=512, bos_token_id=1, eos_token_id=2, **sizes))
-
-    variant = fresh()
-    oneshot(model=variant, recipe=QuantizationModifier(targets="Linear", scheme="W4A16", ignore=["lm_head"]))
+    torch.manual_seed(0)
+    sizes = {"n_positions": 512, "n_embd": 64, "n_layer": 3, "n_head": 4}
+    GPT2LMHeadModel(GPT2Config(vocab_size=512, bos_token_id=1, eos_token_id=2, **sizes)).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    variant = GPT2LMHeadModel.from_pretrained(place)
+    recipe = QuantizationModifier(targets="Linear", scheme="W4A16", ignore=["lm_head"])
+    oneshot(model=variant, tokenizer=tokenizer, recipe=recipe)
     reset_session()
-    return HFModel(variant, tokenizer, weights="gpt2-rtn"), HFModel(fresh(), tokenizer, weights="gpt2")
+    return HFModel(variant, tokenizer, weights="gpt2-rtn"), HFModel.load(place, device="cpu")
 
 
 def overflowing_awq_8bit(base: HFModel) -> HFModel:

@@ -117,6 +117,7 @@ def test_integrity_survives_json_and_says_the_worst() -> None:
 def test_probes_are_short_and_long_fixed_and_inside_the_context() -> None:
     model = wrapped(small_llama(positions=160))
     asked = build(model, [Prompt(text="a question"), Prompt(text="far too long " * 300)])
+    assert asked.probes[0].prompt.text == "a question"
     assert asked == build(model, [Prompt(text="a question"), Prompt(text="far too long " * 300)])
     lengths = [len(p.ids) for p in asked.of("short")]
     assert max(lengths) <= SHORT_TOKENS and len(lengths) == 13  # 12 of its own and the caller's

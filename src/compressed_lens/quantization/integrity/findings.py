@@ -28,12 +28,11 @@ class Limits:
         group_error: Largest error of one group of weights, in the same unit.
         weight_cosine: Smallest cosine between a layer's dense weight and the base's.
         repetition_excess: Largest share of degenerate continuations beyond the reference's.
-        loss_factor: Largest excess loss over full precision, as a multiple of round-to-nearest's excess loss.
-        loss_slack: Excess loss, in nats per token, that is never called broken.
-        degraded_loss: Excess loss, in nats per token, from which a sound variant is marked degraded.
-        order_gain: Smallest loss (nats per token) a working model saves by reading tokens in their order.
-        beyond_uniform: Loss above that of a uniform guess, in nats per token, from which a model that gains
-            nothing from order is called broken rather than untrained.
+        divergence_factor: Largest mean KL(full precision || variant) per token of the fixed text, as a multiple of
+            what round-to-nearest weights give.
+        divergence_slack: KL, in nats, that is never called broken, and from which a variant is called degraded.
+        excess_loss: Loss beyond full precision's, in nats per token, from which a variant is called degraded.
+        order_gain: Loss, in nats per token, that a model should save by reading tokens in their order.
     """
 
     kernel_logits: float = 0.2
@@ -49,11 +48,10 @@ class Limits:
     group_error: float = 12.0
     weight_cosine: float = 0.4
     repetition_excess: float = 0.25
-    loss_factor: float = 2.0
-    loss_slack: float = 0.1
-    degraded_loss: float = 0.1
+    divergence_factor: float = 3.0
+    divergence_slack: float = 0.1
+    excess_loss: float = 0.1
     order_gain: float = 0.05
-    beyond_uniform: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

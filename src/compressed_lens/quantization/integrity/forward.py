@@ -26,8 +26,23 @@ def logits(module: nn.Module, ids: Sequence[int]) -> Tensor:
 
 def token_losses(module: nn.Module, ids: Sequence[int]) -> Tensor:
     """Return -log p of every token but the first, in nats: float32 [tokens - 1]."""
-    found = logits(module, ids)[:-1].log_softmax(-1)
+    return losses_of(logits(module, ids), ids)
+
+
+def losses_of(given: Tensor, ids: Sequence[int]) -> Tensor:
+    """Return -log p of every token but the first from the logits [tokens, vocabulary] of the sequence."""
+    found = given[:-1].log_softmax(-1)
     return -found.gather(1, torch.tensor(list(ids[1:])).unsqueeze(1)).squeeze(1)
+
+
+def divergence(truth: Tensor, other: Tensor) -> Tensor:
+    """Return KL(truth || other) at every position, in nats, from two tensors of logits [tokens, vocabulary].
+
+    Rows of padding that only one of them has at the end of its vocabulary are left out.
+    """
+    size = min(truth.shape[-1], other.shape[-1])
+    p, q = truth[:, :size].log_softmax(-1), other[:, :size].log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1).clamp_min(0.0)
 
 
 @torch.no_grad()

@@ -74,7 +74,7 @@ def _findings(
         yield _unasked("every check that runs the model")
         return
     asked = build(candidate, extra)
-    answering = kernel.answers(module, asked)
+    answering, read = kernel.answers(module, asked)
     yield answering
     if not answering.passed:
         yield _unasked("every check on logits, gradients and text")
@@ -85,11 +85,11 @@ def _findings(
     yield text.repetition(module, None if base is None else base.module, dense, asked, limits)
     yield from kernel.live_gradients(module, dense, asked, limits)
     if full or base is None:
-        yield text.plain_loss(module, asked, limits)
+        yield text.plain_loss(module, read, asked, limits)
         return
     del dense
     yield from weights.near_the_base(module, base.module, limits)
-    yield text.compared_loss(module, base.module, asked, limits)
+    yield from text.compared_with_base(module, base.module, asked, limits)
 
 
 def _unasked(what: str) -> Finding:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressed_lens.quantization.integrity.findings import Finding, Limits, finding
-from compressed_lens.quantization.integrity.forward import Gradients, gradients, logits
+from compressed_lens.quantization.integrity.forward import Gradients, divergence, gradients, logits, losses_of
 from compressed_lens.quantization.integrity.probes import Length, ProbeSet
 
 _LENGTHS: tuple[Length, ...] = ("short", "long")
@@ -20,30 +21,38 @@ _SAFE = (
 )
 
 
-def answers(module: nn.Module, probes: ProbeSet) -> Finding:
-    """Find out whether the model runs on every probe and every piece of the fixed text, with finite logits.
+def answers(module: nn.Module, probes: ProbeSet) -> tuple[Finding, float]:
+    """Find out whether the model runs, with finite logits, on the fixed text and on one probe of each length.
+
+    Returns:
+        The finding, and the mean loss per token of the fixed text in nats (NaN if the model does not run).
 
     Raises:
         torch.OutOfMemoryError: Memory ran out, which says nothing about the variant.
     """
-    sequences = [*(p.ids for p in probes.probes), *probes.texts]
+    sequences = [*(p.ids for length in _LENGTHS for p in probes.of(length)[:1]), *probes.texts]
     name = "finite logits"
     try:
-        bad = sum(not bool(logits(module, ids).isfinite().all()) for ids in sequences)
+        found = [_finite_and_loss(module, ids) for ids in sequences]
     except torch.OutOfMemoryError:
         raise
     except _KERNEL_ERRORS as error:
-        return finding(name, "broken", f"The model cannot be run: {_said_by(error)}; {_SAFE}.")
+        return finding(name, "broken", f"The model cannot be run: {_said_by(error)}; {_SAFE}."), math.nan
+    loss = float(torch.cat([losses for _, losses in found[-len(probes.texts) :]]).mean())
+    bad = sum(not finite for finite, _ in found)
     if not bad:
-        return finding(name, "sound", f"All logits of {len(sequences)} texts are finite.", value=0, limit=0)
-    return finding(
-        name,
-        "broken",
+        said = f"All logits of {len(sequences)} texts are finite."
+        return finding(name, "sound", said, value=0, limit=0), loss
+    said = (
         f"{bad} of {len(sequences)} texts give NaN or infinite logits: this variant cannot answer anything. "
-        "If the weights are finite, load it with dtype float32 or bfloat16.",
-        value=bad,
-        limit=0,
+        "If the weights are finite, load it with dtype float32 or bfloat16."
     )
+    return finding(name, "broken", said, value=bad, limit=0), loss
+
+
+def _finite_and_loss(module: nn.Module, ids: Sequence[int]) -> tuple[bool, Tensor]:
+    given = logits(module, ids)
+    return bool(given.isfinite().all()), losses_of(given, ids)
 
 
 def agreement(module: nn.Module, dense: nn.Module, probes: ProbeSet, limits: Limits) -> Iterator[Finding]:
@@ -58,7 +67,7 @@ def agreement(module: nn.Module, dense: nn.Module, probes: ProbeSet, limits: Lim
             continue
         pairs = [(logits(module, p.ids), logits(dense, p.ids)) for p in asked]
         distance = max(float(((a - b).abs().amax(-1) / b.std(-1).clamp_min(1e-6)).max()) for a, b in pairs)
-        divergence = float(torch.cat([_divergence(a, b) for a, b in pairs]).mean())
+        apart = float(torch.cat([divergence(b, a) for a, b in pairs]).mean())
         yield _kernel(
             f"kernel logits, {length} prompts",
             f"On {length} prompts a logit of the packed kernel is up to {distance:.3g} standard deviations from what "
@@ -69,15 +78,10 @@ def agreement(module: nn.Module, dense: nn.Module, probes: ProbeSet, limits: Lim
         yield _kernel(
             f"kernel divergence, {length} prompts",
             f"On {length} prompts the packed kernel's predictions differ from its dequantized weights' by "
-            f"{divergence:.3g} nats (KL)",
-            divergence,
+            f"{apart:.3g} nats (KL)",
+            apart,
             limits.kernel_divergence_half if rough else limits.kernel_divergence,
         )
-
-
-def _divergence(ours: Tensor, dense: Tensor) -> Tensor:
-    p, q = dense.log_softmax(-1), ours.log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1).clamp_min(0.0)
 
 
 def _kernel(check: str, said: str, value: float, limit: float) -> Finding:

@@ -65,18 +65,18 @@ def build(model: HFModel, extra: Sequence[Prompt] = ()) -> ProbeSet:
 
     Args:
         model: Its tokenizer cuts the text, its context bounds it.
-        extra: Prompts of the study's own tasks; at most eight of each length are used, the first ones.
+        extra: Prompts of the study's own tasks; at most eight of each length are used, the first ones,
+            and they come first.
     """
     room = model.context_length or _LIMITLESS
+    asked = [p for prompt in extra if (p := _probe(model, prompt, room)) is not None]
+    kept = [p for length in ("short", "long") for p in [p for p in asked if p.length == length][:_CALLER_PROBES]]
     own = [_probe(model, p, room) for p in _own_prompts(model, min(_LONG_TOKENS, room // 2))]
-    asked = [_probe(model, p, room) for p in extra]
-    for length in ("short", "long"):
-        own.extend([p for p in asked if p is not None and p.length == length][:_CALLER_PROBES])
     texts = tuple(_pieces(model, min(_TEXT_TOKENS, room)))
     shuffler = random.Random(0)  # noqa: S311 - a fixed order, nothing secret
     head = _head(model)
     shuffled = tuple((*t[:head], *shuffler.sample(t[head:], len(t) - head)) for t in texts)
-    return ProbeSet(probes=tuple(p for p in own if p is not None), texts=texts, shuffled=shuffled)
+    return ProbeSet(probes=(*kept, *(p for p in own if p is not None)), texts=texts, shuffled=shuffled)
 
 
 def _probe(model: HFModel, prompt: Prompt, room: int) -> Probe | None:

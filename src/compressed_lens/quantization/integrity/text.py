@@ -13,16 +13,17 @@ from torch import nn
 from compressed_lens.ids import digest
 from compressed_lens.lm.linear import linear_layers
 from compressed_lens.quantization.integrity.findings import Finding, Limits, finding
-from compressed_lens.quantization.integrity.forward import continuation, token_losses
+from compressed_lens.quantization.integrity.forward import continuation, divergence, logits, losses_of, token_losses
 from compressed_lens.quantization.integrity.probes import ProbeSet, paragraphs
 from compressed_lens.quantization.integrity.weights import fake_quantized
 
 if TYPE_CHECKING:
     from compressed_lens.lm.hf import HFModel
 
-_CONTINUED = 6
-_NEW_TOKENS = 24
+_CONTINUED = 5
+_NEW_TOKENS = 20
 _CYCLE = 3
+_ALMOST_ALL = 0.9
 
 
 def tokenizer(candidate: HFModel, base: HFModel | None) -> Iterator[Finding]:
@@ -127,7 +128,7 @@ def repetition(
     if normal is not None and share - normal <= limit:
         return finding(name, "sound", f"{stuck}; at full precision {normal:.0%}.", value=share - normal, limit=limit)
     if dense is None:
-        return finding(name, "degraded", f"{stuck}: the model can hardly write.", value=share, limit=limit)
+        return _by_itself(name, stuck, share)
     honest = degenerate_share(dense, probes)
     if share - honest > limit:
         return finding(
@@ -138,15 +139,23 @@ def repetition(
             value=share - honest,
             limit=limit,
         )
-    than = "" if normal is None else f" against {normal:.0%} at full precision"
+    if normal is None:
+        return _by_itself(name, stuck, share)
     return finding(
         name,
         "degraded",
-        f"{stuck}{than}. Its dequantized weights do the same ({honest:.0%}), so the bits were lost honestly: "
-        "expect low scores.",
-        value=share if normal is None else share - normal,
+        f"{stuck} against {normal:.0%} at full precision. Its dequantized weights do the same ({honest:.0%}), so the "
+        "bits were lost honestly: expect low scores.",
+        value=share - normal,
         limit=limit,
     )
+
+
+def _by_itself(name: str, stuck: str, share: float) -> Finding:
+    """Judge repetition with nothing to compare it to: small models repeat themselves on texts they do not know."""
+    able = share < _ALMOST_ALL
+    said = f"{stuck}." if able else f"{stuck}: the model can hardly write."
+    return finding(name, "sound" if able else "degraded", said, value=share, limit=_ALMOST_ALL)
 
 
 def loss(module: nn.Module, texts: Sequence[Sequence[int]]) -> float:
@@ -154,68 +163,81 @@ def loss(module: nn.Module, texts: Sequence[Sequence[int]]) -> float:
     return float(torch.cat([token_losses(module, t) for t in texts]).mean())
 
 
-def plain_loss(module: nn.Module, probes: ProbeSet, limits: Limits) -> Finding:
-    """Judge a model with nothing to compare it to: it must read English in order better than shuffled.
+def plain_loss(module: nn.Module, ordered: float, probes: ProbeSet, limits: Limits) -> Finding:
+    """Judge a model with nothing to compare it to: it should read English in order better than shuffled.
 
-    Loss alone says little (a model of another kind of text is worse than a uniform guess on English, and sound); a
-    wrong tokenizer or scrambled weights make the order of the tokens worthless and the model confidently wrong.
+    Loss alone says little: a model of another kind of text is worse than a uniform guess on English, and sound. A wrong
+    tokenizer or scrambled weights make the order worthless, but so does a lack of English, so this only warns.
+    `ordered` is the loss on the fixed text, from `kernel.answers`.
     """
-    ordered, shuffled = loss(module, probes.texts), loss(module, probes.shuffled)
-    uniform = math.log(module.config.get_text_config().vocab_size)  # type: ignore[union-attr,operator]
-    gain = shuffled - ordered
+    gain = loss(module, probes.shuffled) - ordered
     said = f"Perplexity {_perplexity(ordered)} on the fixed text; its order saves {gain:.2f} nats per token"
-    name = "perplexity"
     if gain >= limits.order_gain:
-        return finding(name, "sound", f"{said}.", value=gain, limit=limits.order_gain)
-    if ordered - uniform > limits.beyond_uniform or not math.isfinite(ordered):
-        return finding(
-            name,
-            "broken",
-            f"{said}, and it is worse than a uniform guess ({_perplexity(uniform)}): the model is confidently wrong "
-            "about plain English, as with another model's tokenizer or damaged weights. Check the tokenizer files.",
-            value=gain,
-            limit=limits.order_gain,
-        )
+        return finding("perplexity", "sound", f"{said}.", value=gain, limit=limits.order_gain)
     return finding(
-        name,
+        "perplexity",
         "degraded",
-        f"{said}: the model looks untrained, or does not know English.",
+        f"{said}: the model knows no English, is untrained, or has another model's tokenizer.",
         value=gain,
         limit=limits.order_gain,
     )
 
 
-def compared_loss(candidate: nn.Module, base: nn.Module, probes: ProbeSet, limits: Limits) -> Finding:
-    """Hold the variant's loss against full precision's and, if it is higher, against honest rounding's.
+def compared_with_base(module: nn.Module, base: nn.Module, probes: ProbeSet, limits: Limits) -> Iterator[Finding]:
+    """Yield the variant's loss and its divergence from full precision, held against honest rounding's.
 
     Honest rounding is the base with round-to-nearest weights at the bits and groups of the variant's own layers:
-    what anybody gets without any skill. Only a variant clearly worse than that is broken.
+    what anybody gets without any skill. Only a variant clearly farther from the base than that is broken. The judge
+    is the divergence, not the loss: on text a model does not know, noise can lower the loss.
     """
-    ours, full = loss(candidate, probes.texts), loss(base, probes.texts)
+    full, ours, divergence = _against(base, module, probes.texts)
     excess = ours - full
-    name = "perplexity"
-    said = f"Perplexity {_perplexity(ours)} on the fixed text, {_perplexity(full)} at full precision"
-    if excess <= limits.degraded_loss:
-        return finding(name, "sound", f"{said}.", value=excess, limit=limits.degraded_loss)
-    rounded = loss(fake_quantized(copy.deepcopy(base), linear_layers(candidate)), probes.texts)
-    allowed = limits.loss_slack + limits.loss_factor * max(0.0, rounded - full)
-    said = f"{said}, {_perplexity(rounded)} with its weights plainly rounded to the same bits"
-    if excess <= allowed:
-        return finding(
+    worse = excess > limits.excess_loss
+    yield finding(
+        "perplexity",
+        "degraded" if worse else "sound",
+        f"Perplexity {_perplexity(ours)} on the fixed text, {_perplexity(full)} at full precision"
+        + (": expect lower scores." if worse else "."),
+        value=excess,
+        limit=limits.excess_loss,
+    )
+    name = "divergence from full precision"
+    said = f"Predictions are {divergence:.3g} nats (KL) from full precision's"
+    allowed = limits.divergence_slack
+    if divergence <= allowed:
+        yield finding(name, "sound", f"{said}.", value=divergence, limit=allowed)
+        return
+    rounded = fake_quantized(copy.deepcopy(base), linear_layers(module))
+    *_, honest = _against(base, rounded, probes.texts)
+    allowed += limits.divergence_factor * honest
+    said = f"{said}, plainly rounded weights' {honest:.3g}"
+    if divergence <= allowed:
+        yield finding(
             name,
             "degraded",
             f"{said}: an honest loss of accuracy at these bits; expect lower scores.",
-            value=excess,
+            value=divergence,
             limit=allowed,
         )
-    return finding(
+        return
+    yield finding(
         name,
         "broken",
         f"{said}: far worse than these bits explain. The checkpoint or its kernel is damaged; quantize again, "
         "or load it dequantized.",
-        value=excess,
+        value=divergence,
         limit=allowed,
     )
+
+
+def _against(base: nn.Module, other: nn.Module, texts: Sequence[Sequence[int]]) -> tuple[float, float, float]:
+    """Return the loss of both models and the mean KL(base || other) per token, in nats."""
+    rows = []
+    for ids in texts:
+        ours, theirs = logits(base, ids), logits(other, ids)
+        rows.append(torch.stack([losses_of(ours, ids), losses_of(theirs, ids), divergence(ours, theirs)[:-1]]))
+    full, found, apart = torch.cat(rows, dim=1).mean(1).tolist()
+    return full, found, apart
 
 
 def _perplexity(nats: float) -> str:
