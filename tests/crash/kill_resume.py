@@ -98,6 +98,17 @@ def read_records(folder: Path) -> Records:
     return found
 
 
+def reasons(folder: Path) -> list[tuple[str, str]]:
+    """Return why variants are not sound, as (variant, reason)."""
+    if not (folder / "run.sqlite").is_file():
+        return []
+    connection = sqlite3.connect(folder / "run.sqlite")
+    try:
+        return connection.execute("SELECT variant, reason FROM variants WHERE status != 'passed'").fetchall()
+    finally:
+        connection.close()
+
+
 def phase(folder: Path, cache: Path, *, expected: int) -> str:
     """Return what a killed run was doing, from what it left behind."""
     if any(cache.glob(".*.partial")):
@@ -213,7 +224,7 @@ def one_round(
             tally.phases[phase(run, folder / "cache", expected=len(reference))] += 1
             continue
         if code != 0:
-            raise SystemExit(f"the run in {run} ended with exit code {code}:\n{log.read_text()[-2000:]}")
+            raise SystemExit(f"the run in {run} ended with exit code {code}: {reasons(run)}\n{log.read_text()[-2000:]}")
         break
     missing, extra = reference.keys() - after.keys(), after.keys() - reference.keys()
     different = [key for key in reference.keys() & after.keys() if reference[key] != after[key]]
