@@ -261,6 +261,13 @@ def test_a_broken_run_folder_is_one_sentence(spoil: Any, says: str, tmp_path: Pa
         assert caught.value.exit_code == 5
 
 
+def test_a_study_of_another_version_is_one_sentence(tmp_path: Path) -> None:
+    with Store.create(tmp_path, STUDY) as store:
+        store._connection.execute("""UPDATE meta SET value = '{"nom": "s"}' WHERE key = 'study'""")
+        with pytest.raises(RunError, match="cannot read"):
+            _ = store.study
+
+
 def test_damaged_pages_are_found_before_anything_is_written(tmp_path: Path) -> None:
     with Store.create(tmp_path, STUDY) as store:
         fill(store)

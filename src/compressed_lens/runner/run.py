@@ -116,10 +116,12 @@ class _Session:
                     except RunError:
                         raise
                     except LensError as error:
-                        first = first or error
+                        # An error holds on to what was in memory when it was raised: kept only while it may be needed.
+                        first = None if alive else first or error
                         self._unavailable(base, variant, position, error)
                     position += 1
                     free_memory()
+                base.release()
         if first is not None and not alive:
             raise first
 

@@ -188,6 +188,10 @@ class Base:
             self._kept = base
         return check(loaded.model, base, audit=loaded.audit, full=variant.is_full, probes=probes)
 
+    def release(self) -> None:
+        """Let go of the full-precision model."""
+        self._kept = None
+
     def _open(self, folder: Path, name: str) -> HFModel:
         from compressed_lens.lm.hf import HFModel
 

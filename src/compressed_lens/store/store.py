@@ -133,7 +133,13 @@ class Store:
         rows = self._rows("SELECT value FROM meta WHERE key = 'study'")
         if not rows:
             raise RunError(f"{self.path} holds no study.", fix="Run the study again into this folder.")
-        return Study.model_validate_json(rows[0][0])
+        try:
+            return Study.model_validate_json(rows[0][0])
+        except ValueError as error:
+            raise RunError(
+                f"{self.path} holds a study that this version of compressed-lens cannot read.",
+                fix="Run the study again into this folder; what it holds is used again.",
+            ) from error
 
     def _set_study(self, study: Study) -> None:
         text = study.model_dump_json()
