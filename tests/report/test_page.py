@@ -74,7 +74,7 @@ def page(run_folder: Path) -> Page:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory, plant_run: Callable, settings: type) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "run"
-    plant_run(folder, settings(items=12, variants=("full", "rtn-3bit"), texts=HOSTILE, instruction=HOSTILE[0]))
+    plant_run(folder, settings(items=12, variants=("full", "rtn-2bit"), texts=HOSTILE, instruction=HOSTILE[0]))
     return write_report(folder)
 
 

@@ -65,14 +65,10 @@ def difference(value: float, unit: str, *, sign: bool = True) -> str:
     """Write a difference: rates in percentage points with one decimal, anything else as a number."""
     if math.isnan(value):
         return DASH
-    if unit == "rate":
-        text = f"{abs(value) * _HUNDRED:.1f}"
-        negative = value < 0 and float(text) != 0
-    else:
-        text, negative = number(abs(value)), value < 0
-    if negative:
-        return f"{MINUS}{text}" if sign else text
-    return f"+{text}" if sign and value > 0 else text
+    text = f"{abs(value) * _HUNDRED:.1f}" if unit == "rate" else number(abs(value))
+    if not sign or not text.strip("0."):
+        return text
+    return f"{MINUS if value < 0 else '+'}{text}"
 
 
 def bounds(low: float, high: float, unit: str) -> str:

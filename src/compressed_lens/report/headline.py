@@ -68,8 +68,9 @@ class Labels:
 
     def measure(self, figure: Figure) -> str:
         """Return the measure's name."""
-        name = figure.measure.name
-        return f"{name} ({figure.analysis})" if name in self._shared else name
+        name, owner = figure.measure.name, figure.analysis
+        shown = name.replace("_", " ")
+        return f"{shown} ({owner})" if name in self._shared and name != owner else shown
 
     def place(self, figure: Figure) -> str:
         """Return "measure on task"."""

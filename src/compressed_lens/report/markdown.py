@@ -9,7 +9,7 @@ from compressed_lens.report import explorer, overview
 from compressed_lens.report.formatting import clipped, visible
 from compressed_lens.report.headline import headline
 from compressed_lens.report.measures import Figure
-from compressed_lens.report.panels import heat_maps, panels
+from compressed_lens.report.panels import HeatCell, heat_maps, panels
 from compressed_lens.report.run_data import FULL, Outcome, RunData, Series
 
 _SYMBOLS = {
@@ -55,18 +55,16 @@ def markdown(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
         if several:
             lines += [f"### {escaped(heat.model)}", ""]
         rows = []
-        for label, task, _, cells in heat.rows:
-            shown = [
-                f"{_SYMBOLS.get('failed' if c.figure.gate == 'failed' else c.figure.verdict, '')} {c.text}".strip()
-                + (
-                    ""
-                    if c.kind == "none"
-                    else f"<br><sub>n {c.figure.paired.n if c.figure.paired else c.figure.own.n}</sub>"
-                )
-                for c in cells
-            ]
-            rows.append([f"{escaped(label)}, {escaped(task)}", *shown])
+        for task, analysis, measured in heat.parts:
+            for measure in measured:
+                place = f"{measure.label} ({measure.unit}): {task}, {analysis}"
+                rows.append([escaped(place), *(_heat_text(cell) for cell in measure.cells)])
         lines += _table(["", *(_named(name, gate) for name, gate in heat.variants)], rows)
+        if heat.never:
+            lines += [
+                f"Zero on every item under every variant, and so without a row: {escaped('; '.join(heat.never))}.",
+                "",
+            ]
     lines += ["## Measures", ""]
     for panel in panels(figures):
         where = f"{panel.task}, {panel.model}" if several else panel.task
@@ -89,6 +87,14 @@ def markdown(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
         lines += _table(["", *(_named(name, gate) for name, gate in table.variants)], body)
     lines += _examples(run)
     return "\n".join([*lines, "", f"<sub>{escaped(footer)}</sub>", ""])
+
+
+def _heat_text(cell: HeatCell) -> str:
+    figure = cell.figure
+    if cell.kind == "none":
+        return cell.text
+    symbol = _SYMBOLS.get("failed" if figure.gate == "failed" else figure.verdict, "")
+    return f"{symbol} {cell.text}<br><sub>n {figure.paired.n if figure.paired else figure.own.n}</sub>".strip()
 
 
 def _named(variant: str, gate: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_GROUPS = 60
 _FINGERPRINT = 12
+_SHOWN = frozenset({"session", "started", "seed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +73,18 @@ def facts(run: RunData) -> tuple[tuple[str, str], ...]:
         ("Sessions", f"{len(run.environments)}" if len(run.environments) > 1 else ""),
         ("Code that came with a model", f"was run for {listed(trusted)}" if trusted else "was not run"),
     ]
-    told += [
-        (_heading(name), _flat(value)) for name, value in last.items() if name not in {"session", "started", "seed"}
-    ]
+    told += [(_heading(name), _told(name, value)) for name, value in last.items() if name not in _SHOWN]
     return tuple((what, text) for what, text in told if text)
 
 
 def _heading(name: str) -> str:
     return name.removesuffix("_bytes").replace("_", " ").capitalize()
+
+
+def _told(name: str, value: Any) -> str:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return size(value)
+    return str(value)[:_FINGERPRINT] if name == "revision" and value else _flat(value)
 
 
 def _flat(value: Any) -> str:
@@ -118,7 +123,9 @@ def recipe_text(variant: Variant) -> str:
     """Return how a variant was made, in one line."""
     if variant.name == FULL:
         return "the model as it stands"
-    return settings_text({k: v for k, v in variant.recipe.items() if not isinstance(v, dict | list)})
+    plain = {key: value for key, value in variant.recipe.items() if not isinstance(value, dict | list)}
+    made = [str(plain.pop(key)) for key in ("recipe", "method") if key in plain]
+    return ", ".join(part for part in (*made, settings_text(plain)) if part)
 
 
 def fingerprint_text(variant: Variant) -> str:

@@ -18,6 +18,7 @@ from compressed_lens.report.formatting import (
 )
 from compressed_lens.report.headline import Labels, anchor_of
 from compressed_lens.report.measures import Figure
+from compressed_lens.report.run_data import Gate
 
 _MARGIN = 0.06
 _TICKS = 4
@@ -100,12 +101,28 @@ class HeatCell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeatRow:
+    """One measure under every variant."""
+
+    label: str
+    unit: str
+    anchor: str
+    cells: tuple[HeatCell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeatMap:
-    """Measures (rows) by variants (columns) of one model."""
+    """Measures (rows) by variants (columns) of one model.
+
+    Attributes:
+        parts: (task, analysis, rows), in the order of the study.
+        never: Rates that are zero on every item under every variant, and therefore have no row.
+    """
 
     model: str
-    variants: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, str, str, tuple[HeatCell, ...]], ...]
+    variants: tuple[tuple[str, Gate], ...]
+    parts: tuple[tuple[str, str, tuple[HeatRow, ...]], ...]
+    never: tuple[str, ...]
 
 
 def grouped(figures: Iterable[Figure]) -> list[list[Figure]]:
@@ -223,14 +240,23 @@ def heat_maps(figures: Sequence[Figure]) -> tuple[HeatMap, ...]:
     for model in dict.fromkeys(figure.model for figure in figures):
         own = [figure for figure in figures if figure.model == model]
         variants = dict.fromkeys((figure.variant, figure.gate) for figure in own)
-        rows = []
+        parts: dict[tuple[str, str], list[HeatRow]] = {}
+        never = []
         for group in grouped(own):
-            cells = {figure.variant: figure for figure in group}
-            present = tuple(_heat_cell(cells[name]) for name, _ in variants if name in cells)
             first = group[0]
-            place = f"{first.task} · {difference_unit(first.measure.unit)}"
-            rows.append((labels.measure(first), place, anchor_of(first), present))
-        maps.append(HeatMap(model=model, variants=tuple(variants), rows=tuple(rows)))
+            if first.measure.unit == "rate" and all(f.own.estimate == 0 for f in group if f.own.n):
+                never.append(labels.place(first))
+                continue
+            cells = {figure.variant: figure for figure in group}
+            row = HeatRow(
+                label=labels.measure(first),
+                unit=difference_unit(first.measure.unit),
+                anchor=anchor_of(first),
+                cells=tuple(_heat_cell(cells[name]) for name, _ in variants if name in cells),
+            )
+            parts.setdefault((first.task, first.analysis), []).append(row)
+        told = tuple((task, analysis, tuple(rows)) for (task, analysis), rows in parts.items())
+        maps.append(HeatMap(model=model, variants=tuple(variants), parts=told, never=tuple(never)))
     return tuple(maps)
 
 

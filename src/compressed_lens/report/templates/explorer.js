@@ -83,7 +83,7 @@
   const label = (v) => data.variants[v] + (data.gates[v] === "failed" ? " ✕ failed gate" : v === data.reference ? " (full precision)" : "");
 
   const card = (item, v, against, left) => {
-    const box = make("section", undefined, "side-card");
+    const box = make("article", undefined, "side-card");
     box.append(make("h4", label(v)));
     const out = item.out[v];
     if (!out) { box.append(make("p", "Nothing recorded.", "fine")); return box; }
