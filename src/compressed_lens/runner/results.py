@@ -103,6 +103,12 @@ class Run:
         statuses = self.variants.select("model", "variant", "status")
         return frame.join(statuses, on=["model", "variant"], how="left", maintain_order="left")
 
+    def latex(self) -> str:
+        """Return the metrics as a LaTeX table for the booktabs package: one row a metric, one column a variant."""
+        from compressed_lens.runner.latex import latex
+
+        return latex(self.metrics())
+
 
 def metric_values(metric: Mapping[str, Any], outcomes: Sequence[tuple[Mapping[str, Any], bool]]) -> list[float]:
     """Return the number each outcome counts as for `metric`; those it does not apply to are left out."""
