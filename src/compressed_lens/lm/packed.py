@@ -127,7 +127,7 @@ def unpack_layer(parts: dict[str, torch.Tensor], settings: dict[str, Any], layou
     packing = Packing(
         format=str(settings["quant_method"]),
         bits=bits,
-        group_size=width if 0 < width < weight.shape[0] else -1,
+        group_size=width if 0 < width <= weight.shape[0] else -1,
         symmetric=bool(settings.get("sym", not settings.get("zero_point", True))),
     )
     return weight.T.contiguous(), packing
