@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sqlite3
@@ -16,32 +15,7 @@ from compressed_lens.cli.main import main
 from compressed_lens.runner import load_run
 from compressed_lens.store.lock import RunLock
 
-STUDY = """\
-name: s
-models: [{name: tiny, path: ./model}]
-variants: [full]
-tasks: [{name: mine, source: custom, path: data.csv, fields: {text: text, label: kind}, labels: [bad, good]}]
-analyses: [accuracy]
-settings: {cache_dir: cache}
-"""
-DATA = "id,text,kind\n1,late and broken,bad\n2,quick and kind,good\n"
-
 Captured = pytest.CaptureFixture[str]
-
-
-def lay_out(folder: Path, model: Path) -> None:
-    """Put a sound study, sound data and a sound model into `folder`."""
-    (folder / "study.yaml").write_text(STUDY)
-    (folder / "data.csv").write_text(DATA)
-    shutil.copytree(model, folder / "model")
-
-
-@pytest.fixture
-def place(tmp_path: Path, tiny_llama_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with everything sound in it."""
-    lay_out(tmp_path, tiny_llama_folder)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -64,25 +38,22 @@ def refused(place: Path, arguments: list[str], code: int, fragment: str, capsys:
     assert contents(place) == before
 
 
-@pytest.fixture(scope="module")
-def sound_run(tmp_path_factory: pytest.TempPathFactory, tiny_llama_folder: Path) -> Path:
-    """The folder in which the sound study was run, into `run`."""
-    folder = tmp_path_factory.mktemp("sound")
-    lay_out(folder, tiny_llama_folder)
-    with contextlib.chdir(folder):
-        assert main(["run", "study.yaml", "--quiet", "--out", "run"]) == 0
-    return folder
+def change(file: Path, old: str | None, new: str) -> None:
+    """Put `new` in the place of `old`, which stands once, or of everything."""
+    text = file.read_text()
+    assert old is None or text.count(old) == 1
+    file.write_text(new if old is None else text.replace(old, new))
 
 
 def test_the_sound_study_runs(sound_run: Path) -> None:
     """What the other tests damage would work."""
-    assert load_run(sound_run / "run").records.height == DATA.count("\n") - 1
+    assert load_run(sound_run / "run").records.height == 2
     assert (sound_run / "run" / "report.html").is_file()
 
 
-STUDIES = {
-    "empty": (STUDY, "", "mapping"),
-    "a list": (STUDY, "- a\n- b\n", "mapping"),
+STUDIES: dict[str, tuple[str | None, str, str]] = {
+    "empty": (None, "", "mapping"),
+    "a list": (None, "- a\n- b\n", "mapping"),
     "not YAML": ("models: [", "models: ]", "line 2: not valid YAML"),
     "tab indentation": ("variants:", "\tvariants:", "not valid YAML"),
     "key twice": ("analyses:", "name: t\nanalyses:", "'name' stands here and in line 1"),
@@ -117,8 +88,7 @@ STUDIES = {
 @pytest.mark.parametrize("name", STUDIES)
 def test_malformed_studies(name: str, place: Path, capsys: Captured) -> None:
     old, new, fragment = STUDIES[name]
-    assert STUDY.count(old) == 1
-    (place / "study.yaml").write_text(STUDY.replace(old, new))
+    change(place / "study.yaml", old, new)
     code = 3 if name == "unknown field column" else 2
     refused(place, ["run", "study.yaml"], code, fragment, capsys)
 
@@ -188,7 +158,7 @@ def test_malformed_data(name: str, place: Path, capsys: Captured) -> None:
 )
 def test_malformed_data_of_other_formats(name: str, data: str, fragment: str, place: Path, capsys: Captured) -> None:
     (place / name).write_text(data)
-    (place / "study.yaml").write_text(STUDY.replace("data.csv", name))
+    change(place / "study.yaml", "data.csv", name)
     refused(place, ["run", "study.yaml"], 3, fragment, capsys)
 
 
@@ -278,13 +248,6 @@ def test_a_model_that_is_a_file(place: Path, capsys: Captured) -> None:
 def test_quantizing_a_model_that_is_quantized(place: Path, capsys: Captured) -> None:
     edit_json(place / "model" / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
     refused(place, ["quantize", "model", "--recipe", "rtn-4bit", "-o", "out"], 4, "already quantized", capsys)
-
-
-@pytest.fixture
-def finished(sound_run: Path, place: Path) -> Path:
-    """A finished run of the sound study, in `place/run`."""
-    shutil.copytree(sound_run / "run", place / "run")
-    return place / "run"
 
 
 def execute(run: Path, statement: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from compressed_lens.cli.output import show, show_json, show_table
+from compressed_lens.errors import DependencyError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -29,7 +30,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     else:
         show_table(["what", "found", ""], [[f.name, f.found, f.note] for f in machine.facts])
         show("")
+        libraries = [[e.name, e.installed or "", e.problem, e.install if e.problem else ""] for e in machine.libraries]
+        show_table(["library", "installed", "problem", "install"], libraries)
+        show("")
         abilities = [[a.name, "yes" if a.ready else "no", a.install] for a in machine.abilities]
         show_table(["can run", "", "install"], abilities)
     if machine.broken:
-        raise typer.Exit(6)
+        raise typer.Exit(DependencyError.exit_code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import logging
 import os
 import platform
 import re
@@ -16,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 GIB = 2**30
-CORE = ("torch", "transformers", "accelerate", "llmcompressor", "compressed-tensors", "bitsandbytes")
+COMPRESSOR = ("llmcompressor", "compressed-tensors")
+CORE = ("torch", "transformers", "accelerate", *COMPRESSOR, "bitsandbytes")
+PACKED = ("gptqmodel", "optimum")
+NVIDIA = Path("/dev/nvidia0")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
@@ -83,25 +87,27 @@ class Machine:
 def examine() -> Machine:
     """Look at the machine; the core libraries are really imported, optional ones only looked up."""
     wanted = _wanted()
-    core = {name: _library(name, wanted.get(name, ""), try_import=True) for name in CORE}
-    extras = {name: _library(name, wanted.get(name, ""), try_import=False) for name in ("gptqmodel", "optimum")}
-    abilities = (
-        _ability("full precision: any Hugging Face causal language model", core, "torch", "transformers", "accelerate"),
-        _ability("recipes bnb-*; bitsandbytes checkpoints", core, "torch", "transformers", "bitsandbytes"),
-        _ability(
-            "recipes rtn-*, gptq-*, awq-*; compressed-tensors checkpoints",
-            core,
-            "torch",
-            "transformers",
-            "llmcompressor",
-            "compressed-tensors",
-        ),
-    )
+    core = {name: library(name, wanted.get(name, ""), try_import=True) for name in CORE}
+    packed = {name: library(name, wanted.get(name, ""), try_import=False) for name in PACKED}
+    found = {**core, **packed}
     return Machine(
         facts=(*_system(), *_accelerators(core["torch"])),
-        libraries=(*core.values(), *extras.values()),
-        abilities=abilities,
-        broken=any(library.problem for library in core.values()),
+        libraries=tuple(found.values()),
+        abilities=tuple(
+            Ability(
+                name=what,
+                ready=not any(found[name].problem for name in names),
+                install="; ".join(found[name].install for name in names if found[name].problem),
+            )
+            for what, names in (
+                ("full precision: any Hugging Face causal language model", CORE[:3]),
+                ("recipes bnb-*, and bitsandbytes checkpoints", (*CORE[:3], "bitsandbytes")),
+                ("recipes rtn-*, gptq-*, awq-*, and compressed-tensors checkpoints", (*CORE[:3], *COMPRESSOR)),
+                ("GPTQ and AWQ checkpoints, unpacked to dense weights", CORE[:3]),
+                ("GPTQ and AWQ checkpoints, packed in the memory of a GPU", (*CORE[:3], *PACKED)),
+            )
+        ),
+        broken=any(entry.problem for entry in core.values()),
     )
 
 
@@ -116,7 +122,8 @@ def _wanted() -> dict[str, str]:
     return {r.name: str(r.specifier) for r in map(Requirement, lines)}
 
 
-def _library(name: str, wanted: str, *, try_import: bool) -> Library:
+def library(name: str, wanted: str, *, try_import: bool) -> Library:
+    """Look one library up, against the version range `wanted`, and import it if asked to."""
     from packaging.specifiers import SpecifierSet
 
     try:
@@ -127,22 +134,24 @@ def _library(name: str, wanted: str, *, try_import: bool) -> Library:
     if not SpecifierSet(wanted, prereleases=True).contains(installed):
         problem = f"needs {wanted}"
     elif try_import:
+        logging.disable(logging.WARNING)
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 importlib.import_module(name.replace("-", "_"))
         except Exception as error:  # a library may break in any way while it is imported
             problem = f"does not import: {type(error).__name__}: {error}"
+        finally:
+            logging.disable(logging.NOTSET)
     return Library(name=name, installed=installed, wanted=wanted, problem=problem)
-
-
-def _ability(what: str, libraries: dict[str, Library], *names: str) -> Ability:
-    missing = [libraries[name] for name in names if libraries[name].problem]
-    return Ability(name=what, ready=not missing, install="; ".join(library.install for library in missing))
 
 
 def _system() -> list[Fact]:
     import psutil
 
+    from compressed_lens.runner.variants import default_cache
+
+    cache = default_cache()
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     memory = psutil.virtual_memory()
     flags = _cpu_flags()
     return [
@@ -158,8 +167,13 @@ def _system() -> list[Fact]:
             found=f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f}",
             note="a model needs about 4 bytes a parameter on a CPU",
         ),
-        Fact(name="disk", found=f"{shutil.disk_usage(Path.cwd()).free / GIB:.1f} GiB free", note=str(Path.cwd())),
+        Fact(name="disk for runs", found=_free(Path.cwd()), note=str(Path.cwd())),
+        Fact(name="disk for quantized models", found=_free(existing), note=str(cache)),
     ]
+
+
+def _free(folder: Path) -> str:
+    return f"{shutil.disk_usage(folder).free / GIB:.1f} GiB free"
 
 
 def _cpu_flags() -> set[str]:
@@ -180,4 +194,8 @@ def _accelerators(torch_library: Library) -> list[Fact]:
         return [Fact(name=f"GPU {i}", found=g.name, note=f"{g.total_memory / GIB:.0f} GiB") for i, g in enumerate(gpus)]
     if torch.backends.mps.is_available():
         return [Fact(name="GPU", found="Apple MPS")]
+    if NVIDIA.exists():
+        plain = torch.__version__.partition("+")[0]
+        line = f"pip install --force-reinstall --index-url https://pypi.org/simple torch=={plain}"
+        return [Fact(name="GPU", found="NVIDIA, but this build of torch cannot use it", note=line)]
     return [Fact(name="GPU", found="none", note="models run on the CPU, in float32")]
