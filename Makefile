@@ -42,8 +42,9 @@ test: $(STAMP)
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-screenshots: $(STAMP)
-	$(BIN)/python docs/screenshots.py
+screenshots: demo
+	mkdir -p docs/images
+	tools/screenshot.sh runs/quick/report.html docs/images/report.png
 
 clean:
 	rm -rf runs build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

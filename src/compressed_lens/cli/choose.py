@@ -18,7 +18,7 @@ Model = Annotated[str | None, typer.Option(help="Instead of a file: folder, hub 
 Variants = Annotated[list[str] | None, typer.Option(help="Recipes, or folders of quantized checkpoints.")]
 Tasks = Annotated[list[str] | None, typer.Option(help="Tasks: NAME, or NAME=PATH of its data.")]
 Analyses = Annotated[list[str] | None, typer.Option(help="Analyses; default: all that fit the tasks.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use the first so many items of every task.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use at most so many items of every task.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random; default 0.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; default auto.")]
 Name = Annotated[str | None, typer.Option(help="Name of the study, and of its folder in runs.")]
@@ -31,7 +31,7 @@ def choose(file: Path | None, *, limit: int | None, **flags: Any) -> Study:
 
     Args:
         file: Study file, or None.
-        limit: First so many items of every task; also goes with a file.
+        limit: Items of every task at most; also goes with a file.
         flags: The other flags by name; None or False where not given.
 
     Raises:
