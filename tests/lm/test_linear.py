@@ -82,6 +82,17 @@ def test_a_weight_that_the_avx512_kernel_has_repacked_is_still_read_right(double
     assert layer.weight.quant_state.packing_format_for_cpu
 
 
+@pytest.mark.parametrize("shape", [(96, 32), (32, 96), (10, 48), (64, 172), (64, 64), (7, 34)])
+@pytest.mark.parametrize("double", [False, True])
+def test_four_bits_are_read_right_where_rows_hold_no_whole_blocks(shape: tuple[int, int], double: bool) -> None:
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
+
+    weight = seeded(*shape) * 0.1
+    layer: Any = Linear4bit(shape[1], shape[0])
+    layer.weight = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=double).to("cpu")
+    assert 0.05 < (dense_weight(layer) - weight).norm() / weight.norm() < 0.11
+
+
 def test_packing_names_bits_and_groups() -> None:
     nf4, int8 = packing(bnb_layer("nf4")), packing(bnb_layer("int8"))
     assert nf4 is not None and (nf4.format, nf4.bits, nf4.group_size) == ("bitsandbytes nf4", 4, 64)

@@ -94,7 +94,13 @@ def write(source: Path, folder: Path, case: Case) -> dict[str, torch.Tensor]:
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["quantization_config"] = (
-        {"quant_method": "awq", "bits": 4, "group_size": case.group, "zero_point": not case.symmetric, "version": "gemm"}
+        {
+            "quant_method": "awq",
+            "bits": 4,
+            "group_size": case.group,
+            "zero_point": not case.symmetric,
+            "version": "gemm",
+        }
         if case.method == "awq"
         else {
             "quant_method": "gptq",
@@ -155,7 +161,11 @@ def test_a_zero_point_of_zero_that_borrowed_from_its_neighbour_is_read_right() -
     whole = pack_rows(zeros, 4).long() & 0xFFFFFFFF
     less_one = (whole - 0x11111111) & 0xFFFFFFFF  # as writers of v1 files do it: on whole words
     qzeros = torch.where(less_one >= 1 << 31, less_one - (1 << 32), less_one).int()
-    parts = {"qweight": pack_rows(torch.zeros(8, 8).long(), 4).T.contiguous(), "qzeros": qzeros, "scales": torch.ones(1, 8)}
+    parts = {
+        "qweight": pack_rows(torch.zeros(8, 8).long(), 4).T.contiguous(),
+        "qzeros": qzeros,
+        "scales": torch.ones(1, 8),
+    }
     weight, _ = unpack_layer(parts, {"quant_method": "gptq"}, "gptq")
     assert torch.equal(weight, -zeros.T.float().expand(8, 8))
 

@@ -51,7 +51,9 @@ def test_every_layer_is_quantized_to_the_declared_bits_within_the_error_bound(
     assert (audit.quantized_layers, audit.linear_layers) == (35, 36)
     assert {layer.bits for layer in audit.layers} == {bits}
     assert bits < audit.bits_per_weight < bits + 1.8  # layers of 4,096 weights: the scales and tables weigh much
-    assert all(0 < layer.weight_error < LARGEST_ERROR[bits] for layer in audit.layers)
+    # GPTQ trades the error of weights for that of outputs.
+    largest = LARGEST_ERROR[bits] * (2 if name.startswith("gptq") else 1)
+    assert all(layer.weight_error is not None and 0 < layer.weight_error < largest for layer in audit.layers)
     assert made.bytes_on_disk == audit.bytes_on_disk < 0.45 * audit.base_bytes
     assert audit.base_untouched
     assert {"transformers", "torch"} < set(audit.versions)
@@ -122,9 +124,7 @@ def test_every_group_takes_no_more_values_than_its_bits_allow(name: str, loaded:
         assert max(len(group.unique()) for group in groups) <= 2**bits
 
 
-def test_round_to_nearest_is_what_its_definition_says(
-    loaded: Callable[[str], Loaded], own_stories: Path
-) -> None:
+def test_round_to_nearest_is_what_its_definition_says(loaded: Callable[[str], Loaded], own_stories: Path) -> None:
     base = linear_layers(load_module(own_stories, device="cpu").module)
     for bits in (2, 3, 4, 8):
         quantized = linear_layers(loaded(f"rtn-{bits}bit").module)

@@ -36,7 +36,10 @@ def test_settings_override_a_preset_and_leave_the_rest() -> None:
         ({"group_size": 64}, "needs the key 'recipe'"),
         ({"recipe": "rtn-5bit"}, "Did you mean 'rtn-"),
         ({"recipe": "gptq-4bit", "groupsize": 64}, "no setting 'groupsize'. Did you mean 'group_size'?"),
-        ({"recipe": "gptq-4bit", "calibration": {"sample": 3}}, "no setting 'calibration.sample'. Did you mean 'samples'?"),
+        (
+            {"recipe": "gptq-4bit", "calibration": {"sample": 3}},
+            "no setting 'calibration.sample'. Did you mean 'samples'?",
+        ),
         ({"recipe": "rtn-4bit", "calibration": {"samples": 3}}, "no setting 'calibration'"),
         ({"recipe": "bnb-8bit", "group_size": 64}, "no setting 'group_size'"),
         ({"recipe": "rtn-4bit", "bits": 1}, "'bits' of recipe 'rtn-4bit' does not fit"),

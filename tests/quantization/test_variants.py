@@ -141,7 +141,12 @@ def test_where_the_group_fits_nothing_falls_back(wide_llama: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("settings", "sizes"),
-    [({"group_size": 64}, {64}), ({"group_size": -1}, {-1}), ({"group_size": "auto"}, {128}), ({"group_size": 256}, {256, 128})],
+    [
+        ({"group_size": 64}, {64}),
+        ({"group_size": -1}, {-1}),
+        ({"group_size": "auto"}, {128}),
+        ({"group_size": 256}, {256, 128}),
+    ],
 )
 def test_group_sizes(wide_llama: Path, settings: dict[str, Any], sizes: set[int]) -> None:
     recipe: Any = resolve({"recipe": "rtn-4bit", **settings})
@@ -200,7 +205,9 @@ def test_awq_refuses_an_architecture_it_has_no_scales_for(stories_folder: Path, 
 
 def test_a_mixture_of_experts_is_refused(stories_folder: Path, tmp_path: Path) -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    folder = save_random("Mixtral", tmp_path / "moe", stories_folder, num_local_experts=2, num_key_value_heads=2, **sizes)
+    folder = save_random(
+        "Mixtral", tmp_path / "moe", stories_folder, num_local_experts=2, num_key_value_heads=2, **sizes
+    )
     with pytest.raises(ModelError, match="mixture of experts"):
         prepare(folder, "rtn-4bit", cache_dir=tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,18 +139,24 @@ def _int8_weight(layer: Any) -> torch.Tensor:
 
 
 def _four_bit_weight(weight: Any) -> torch.Tensor:
+    """Unpack without the library, whose CPU kernel is wrong where rows do not hold whole blocks (96 or 32 inputs)."""
     import bitsandbytes.functional as bnb
 
-    state = copy.copy(weight.quant_state)
-    data = weight.data
+    state, data = copy.copy(weight.quant_state), weight.data
     if getattr(state, "packing_format_for_cpu", False):
         # The library's inverse leaves the scales transposed, and rounds them once more when they were nested.
         state.original_nested = False
         scales = state.absmax.T.reshape(-1).float()
         data, state = bnb._convert_weight_packed_for_cpu_inverse(data, state)
-        state.absmax, state.nested = scales, False
-    state.dtype = torch.float32
-    dense: torch.Tensor = bnb.dequantize_4bit(data, state)
+    elif state.nested:
+        coarse = state.state2.absmax.repeat_interleave(state.state2.blocksize)[: state.absmax.numel()]
+        scales = state.state2.code[state.absmax.long()] * coarse + state.offset
+    else:
+        scales = state.absmax.float()
+    packed = data.reshape(-1).view(torch.uint8)
+    codes = torch.stack((packed >> 4, packed & 15), 1).reshape(-1)[: math.prod(state.shape)].long()
+    spread = scales.repeat_interleave(state.blocksize)[: codes.numel()]
+    dense: torch.Tensor = (state.code.float()[codes] * spread).reshape(state.shape)
     return dense
 
 

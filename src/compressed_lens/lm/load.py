@@ -123,9 +123,11 @@ def _load_bitsandbytes(
             layer.support_avx512bf16_for_cpu = False
             layer.compute_dtype, layer.compute_type_is_set = module.dtype, True
             layer.weight.quant_state.dtype = module.dtype  # type: ignore[attr-defined]
+            if place.type == "cpu" and layer.in_features % layer.weight.quant_state.blocksize:  # type: ignore[attr-defined]
+                layer.__class__ = _weight_only(Linear4bit)  # the CPU kernel misreads rows without whole blocks
             kernel = f"bitsandbytes 4-bit, computed in {_dtype_name(module)}"
         elif isinstance(layer, Linear8bitLt) and place.type == "cpu":
-            layer.__class__ = _weight_only_int8()  # type: ignore[assignment]
+            layer.__class__ = _weight_only(Linear8bitLt)
             kernel = f"bitsandbytes int8 weights, activations {_dtype_name(module)}"
         elif isinstance(layer, Linear8bitLt):
             kernel = "bitsandbytes LLM.int8(), outlier columns of the whole batch"
@@ -244,19 +246,18 @@ def _dtype_name(module: Any) -> str:
     return str(module.dtype).removeprefix("torch.")
 
 
-def _weight_only_int8() -> type[nn.Module]:
-    """Return a `Linear8bitLt` that multiplies in floating point on the CPU.
+def _weight_only(kind: Any) -> Any:
+    """Return a subclass of a bitsandbytes layer that multiplies by its dense weight in floating point.
 
-    The library's CPU path rounds activations to 8 bits with outlier columns picked over the whole call, so an answer
-    would depend on its batch-mates and gradients would be approximate.
+    For LLM.int8() on the CPU: the library's path rounds activations to 8 bits with outlier columns picked over the
+    whole call, so an answer would depend on its batch-mates and gradients would be approximate.
     """
-    from bitsandbytes.nn.modules import Linear8bitLt
 
-    class WeightOnlyInt8(Linear8bitLt):
+    class WeightOnly(kind):  # type: ignore[misc]
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return nn.functional.linear(x, dense_weight(self).to(x.dtype), self.bias)
 
-    return WeightOnlyInt8
+    return WeightOnly
 
 
 def _straight_through() -> None:
