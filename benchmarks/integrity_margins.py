@@ -84,7 +84,8 @@ def _broken(model: Path, base: HFModel, cache: Path) -> Iterator[tuple[str, Call
     yield "dead gradients", lambda: (broken.with_kernel(loaded("rtn-4bit"), broken.dead), base)
     yield "wrong up to 50 rows", lambda: (broken.with_kernel(loaded("rtn-4bit"), broken.wrong_on_few_rows), base)
     yield "two token ids exchanged", lambda: (damaged(broken.two_ids_exchanged, "rtn-8bit"), base)
-    yield "foreign tokenizer", lambda: (HFModel(base.module, broken.foreign_tokenizer(512), weights="x"), base)
+    foreign = broken.foreign_tokenizer(512)
+    yield "foreign tokenizer", lambda: (HFModel(loaded("rtn-8bit").module, foreign, weights="x"), base)
 
 
 def _row(name: str, verdict: Integrity) -> str:
