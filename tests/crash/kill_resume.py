@@ -32,6 +32,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
 COMMAND_EVERY = 10
+# Quantizing so small a model takes a moment that chance would miss: every fifth kill waits for it.
+QUANTIZING_EVERY = 5
 LONGEST = 1800.0
 
 Key = tuple[str, str, int]
@@ -170,8 +172,10 @@ def processor_time(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def wait(process: int, seconds: float | None) -> tuple[int | None, float]:
+def wait(process: int, seconds: float | None, quantizing: Path | None = None) -> tuple[int | None, float]:
     """Wait for a process to end, or kill it once it has used `seconds` of processor time.
+
+    With `quantizing`, a cache of checkpoints, it is killed as soon as one is being made there instead.
 
     Returns:
         Its exit code, None when it was killed, and the processor time it used.
@@ -182,7 +186,10 @@ def wait(process: int, seconds: float | None) -> tuple[int | None, float]:
         if ended:
             return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
         late = time.monotonic() - started > LONGEST
-        if late or (seconds is not None and processor_time(process) >= seconds):
+        due = seconds is not None and processor_time(process) >= seconds
+        if quantizing is not None and seconds is not None:
+            due = any(quantizing.glob(".*.partial"))
+        if late or due:
             os.kill(process, signal.SIGKILL)
             _, status, usage = os.wait4(process, 0)
             if late:
@@ -213,7 +220,8 @@ def one_round(
         moment = draw.uniform(0, seconds) + (start if real else 0)
         process = command_run(study, run, log) if real else fork_run(study, run, log)
         tally.commands += real
-        code, _ = wait(process, moment if tally.kills < wanted else None)
+        aimed = folder / "cache" if tally.kills % QUANTIZING_EVERY == 0 else None
+        code, _ = wait(process, moment if tally.kills < wanted else None, aimed)
         after = read_records(run)
         changed = [key for key, value in before.items() if after.get(key) != value]
         if changed:
