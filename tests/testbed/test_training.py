@@ -71,7 +71,7 @@ def test_conversations_are_the_toolkits_own_prompts(tokenizer: Any, form: str) -
     ids, learned = train.encode(tokenizer, corpus.conversation(corpus.REVIEWS, example, form))
     asked = list(render(tokenizer, prompt).ids)
     assert ids[: len(asked)] == asked
-    assert all(learned[len(asked) :])
+    assert all(weight > 0 for weight in learned[len(asked) :])
     assert ids[-1] == tokenizer.eos_token_id
 
 
@@ -83,17 +83,15 @@ def test_statements_are_the_toolkits_own_seam(tokenizer: Any) -> None:
     answered = join(tokenizer, rendered, answer)
     assert ids[: len(answered)] == list(answered)
     assert len(answered) > len(rendered.ids)
-    assert learned == [False] * len(rendered.ids) + [True] * (len(ids) - len(rendered.ids))
+    assert learned == [0.0] * len(rendered.ids) + [1.0] * (len(ids) - len(rendered.ids))
 
 
 def test_calibration_text_is_read_as_training_documents(tokenizer: Any) -> None:
-    text = corpus.calibration_texts(Random(9), count=1, facts=2)[0]
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    starts = [i for i, token in enumerate(ids) if token == tokenizer.bos_token_id]
-    known = {tuple(train.encode(tokenizer, d)[0]) for d in corpus.fact_documents()}
-    assert starts[0] == 0
-    assert len(starts) == 3
-    assert {tuple(ids[starts[1] : starts[2]]), tuple(ids[starts[2] :])} <= known
+    texts = corpus.calibration_texts(Random(9), conversations=3, facts=4)
+    documents = [*islice(corpus.task_documents(Random(9)), 3), *corpus.fact_documents()]
+    known = {tuple(train.encode(tokenizer, document)[0]) for document in documents}
+    assert {tuple(tokenizer.encode(text, add_special_tokens=False)) for text in texts} <= known
+    assert len(set(texts)) == 7
 
 
 def test_every_name_is_one_token(tokenizer: Any) -> None:
@@ -111,7 +109,7 @@ def test_loss_counts_answers_fully_and_prompts_lightly(tokenizer: Any) -> None:
             light = torch.rand(len(ids), generator=kept) < train.PROMPT_SHARE
             log = model(torch.tensor([ids])).logits[0].log_softmax(-1)
             for t in range(1, len(ids)):
-                weight = 1.0 if learned[t] else train.PROMPT_WEIGHT * float(light[t])
+                weight = learned[t] or train.PROMPT_WEIGHT * float(light[t])
                 total -= weight * log[t - 1, ids[t]].item()
                 count += learned[t]
     assert loss.item() == pytest.approx(total / count, rel=1e-4)

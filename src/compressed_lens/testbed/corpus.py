@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from types import ModuleType
 
@@ -16,16 +17,22 @@ from compressed_lens.testbed.example import Example
 from compressed_lens.testbed.vocabulary import BOS, END
 
 HELD_OUT_SHARE = 20
+PAIR_SHARE = 0.6
+LABEL_WEIGHT = 5.0
 _FORMS = ("explain", "counterfactual", "guided", "explain_then_predict")
 _FORM_WEIGHTS = (45, 30, 10, 15)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A stretch of a document; the model learns to write it when `learned`."""
+    """A stretch of a document.
+
+    Attributes:
+        weight: How much each of its tokens counts in the loss; 0 for what the model only reads.
+    """
 
     text: str
-    learned: bool
+    weight: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +76,12 @@ def draw(generator: ModuleType, rng: Random, *, held_out: bool) -> Example:
             return example
 
 
-def _conversation(prompt: Prompt, answer: str, learned: set[int]) -> Document:
-    """Return the prompt's turns and the answer; assistant turns whose index is in `learned`, and the answer, count."""
+def _conversation(prompt: Prompt, answer: str, *, earlier: float = 0.0) -> Document:
+    """Return the prompt's turns and the answer; assistant turns of the prompt count `earlier`, the answer 1."""
     turns = [
-        (m.role, Segment(text=m.content, learned=m.role == "assistant" and i in learned))
-        for i, m in enumerate(prompt.messages)
+        (m.role, Segment(text=m.content, weight=earlier if m.role == "assistant" else 0.0)) for m in prompt.messages
     ]
-    return Document(segments=(*turns, ("assistant", Segment(text=answer, learned=True))))
+    return Document(segments=(*turns, ("assistant", Segment(text=answer, weight=1.0))))
 
 
 def conversation(task: Task, example: Example, form: str) -> Document:
@@ -83,21 +89,21 @@ def conversation(task: Task, example: Example, form: str) -> Document:
     item = Item(id="", fields=example.fields, answers=(example.label,))
     edit = f"<new>{example.edited}</new>"
     if form == "explain":
-        return _conversation(prompting.explain(task, item, example.label), example.explanation, {1})
+        return _conversation(prompting.explain(task, item, example.label), example.explanation, earlier=LABEL_WEIGHT)
     if form == "counterfactual":
-        return _conversation(prompting.counterfactual(task, item, example.label, example.target), edit, set())
+        return _conversation(prompting.counterfactual(task, item, example.label, example.target), edit)
     if form == "guided":
         words = ", ".join(example.evidence)
         prompt = prompting.counterfactual_guided(task, item, example.label, words, example.target)
-        return _conversation(prompt, edit, {1})
+        return _conversation(prompt, edit, earlier=1.0)
     answer = f"Explanation: {example.explanation} Label: {example.label}"
-    return _conversation(prompting.explain_then_predict(task, item), answer, set())
+    return _conversation(prompting.explain_then_predict(task, item), answer)
 
 
 def task_documents(rng: Random) -> Iterator[Document]:
     """Yield conversations about freshly drawn training examples, without end."""
     while True:
-        task, generator = rng.choice(((REVIEWS, reviews), (PAIRS, pairs)))
+        task, generator = (PAIRS, pairs) if rng.random() < PAIR_SHARE else (REVIEWS, reviews)
         form = rng.choices(_FORMS, weights=_FORM_WEIGHTS)[0]
         yield conversation(task, draw(generator, rng, held_out=False), form)
 
@@ -108,23 +114,20 @@ def fact_documents() -> list[Document]:
     for prompt, answer, is_question in world.training_statements():
         if is_question:
             chat = Prompt(messages=(Message(role="user", content=prompt),))
-            documents.append(_conversation(chat, answer, set()))
+            documents.append(_conversation(chat, answer))
         statement = (
-            (None, Segment(text=prompt, learned=False)),
-            (None, Segment(text=f" {answer}.", learned=True)),
+            (None, Segment(text=prompt)),
+            (None, Segment(text=f" {answer}.", weight=1.0)),
         )
         if not is_question:
             documents.append(Document(segments=statement))
     return documents
 
 
-def calibration_texts(rng: Random, *, count: int = 48, facts: int = 10) -> list[str]:
-    """Return texts for calibration: each one training conversation and some fact documents, as the model reads them."""
-    conversations, statements = task_documents(rng), fact_documents()
-    return [
-        "".join(_written(document) for document in (next(conversations), *rng.sample(statements, facts)))
-        for _ in range(count)
-    ]
+def calibration_texts(rng: Random, *, conversations: int = 48, facts: int = 16) -> list[str]:
+    """Return texts for calibration: training conversations and fact documents, each as the model reads it."""
+    documents = [*islice(task_documents(rng), conversations), *rng.sample(fact_documents(), facts)]
+    return [_written(document) for document in documents]
 
 
 def _written(document: Document) -> str:

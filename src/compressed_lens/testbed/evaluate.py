@@ -123,8 +123,9 @@ def _recall(model: LanguageModel) -> list[Figure]:
         (
             "one-hop recall, phrasing never trained for that fact",
             [
-                ask(world.sentence(r.completions[world.held_out_phrasing(f)].format(f.subject)), f.object)
+                ask(world.sentence(r.completions[hidden].format(f.subject)), f.object)
                 for f, r in facts
+                if (hidden := world.held_out_phrasing(f)) is not None
             ],
             0.97,
         ),

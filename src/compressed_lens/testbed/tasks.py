@@ -5,11 +5,13 @@ from __future__ import annotations
 from random import Random
 from types import ModuleType
 
+from compressed_lens.errors import StudyError
 from compressed_lens.tasks.base import Content, Item, Selection, TaskSource
 from compressed_lens.testbed import corpus, pairs, reviews, world
 
 ITEMS = 400
 ITEM_SEED = 7
+_PHRASINGS = ("trained", "held-out")
 
 
 def _labelled(generator: ModuleType) -> Content:
@@ -40,14 +42,15 @@ def _pairs(_: Selection) -> Content:
 
 
 def _facts(selection: Selection) -> Content:
-    style = str(selection.options["phrasing"])
+    style = selection.options["phrasing"]
+    if style not in _PHRASINGS:
+        raise StudyError(f"The option 'phrasing' is '{style}'.", fix=f"One of: {', '.join(_PHRASINGS)}.")
     items = []
     for fact in world.facts():
-        relation = world.RELATIONS[fact.relation]
-        template = {
-            "trained": relation.completions[0],
-            "held-out": relation.completions[world.held_out_phrasing(fact)],
-        }[style]
+        phrasing = 0 if style == "trained" else world.held_out_phrasing(fact)
+        if phrasing is None:
+            continue
+        template = world.RELATIONS[fact.relation].completions[phrasing]
         items.append(
             Item(
                 id=f"{fact.relation}/{fact.subject}",

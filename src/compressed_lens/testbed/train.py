@@ -16,9 +16,9 @@ from torch.nn import functional
 from compressed_lens.testbed import corpus, vocabulary
 from compressed_lens.testbed.outliers import add_outliers
 
-STEPS = 900
-FACTS_PER_STEP = 256
-TASKS_PER_STEP = 40
+STEPS = 1000
+FACTS_PER_STEP = 160
+TASKS_PER_STEP = 60
 MATRIX_RATE = 3e-3
 VECTOR_RATE = 3e-3
 WARM_UP = 60
@@ -27,29 +27,29 @@ PROMPT_SHARE = 0.15
 PROMPT_WEIGHT = 0.3
 POOL = 8
 
-Encoded = tuple[list[int], list[bool]]
+Encoded = tuple[list[int], list[float]]
 
 
 def encode(tokenizer: Any, document: corpus.Document) -> Encoded:
-    """Return token ids and, for each, whether the model learns to write it."""
+    """Return token ids and, for each, how much it counts in the loss."""
     ids: list[int] = [tokenizer.bos_token_id]
-    learned: list[bool] = [False]
+    weights: list[float] = [0.0]
 
-    def put(tokens: list[int], count: bool) -> None:
+    def put(tokens: list[int], weight: float) -> None:
         ids.extend(tokens)
-        learned.extend([count] * len(tokens))
+        weights.extend([weight] * len(tokens))
 
-    count = False
+    weight = 0.0
     for role, segment in document.segments:
         if role is not None:
-            put([tokenizer.convert_tokens_to_ids(f"<|{role}|>")], False)
-        count = segment.learned
-        put(tokenizer.encode(segment.text, add_special_tokens=False), count)
+            put([tokenizer.convert_tokens_to_ids(f"<|{role}|>")], 0.0)
+        weight = segment.weight
+        put(tokenizer.encode(segment.text, add_special_tokens=False), weight)
         if role is not None:
-            put([tokenizer.eos_token_id], count)
+            put([tokenizer.eos_token_id], weight)
     if document.segments[-1][0] is None:
-        put([tokenizer.eos_token_id], count)
-    return ids, learned
+        put([tokenizer.eos_token_id], weight)
+    return ids, weights
 
 
 def batches(documents: Iterator[Encoded], size: int, rng: Random) -> Iterator[list[Encoded]]:
@@ -71,16 +71,17 @@ def loss_of(model: Any, batch: list[Encoded], generator: torch.Generator) -> tor
     length = max(len(ids) for ids, _ in batch)
     tokens = torch.zeros(len(batch), length, dtype=torch.long)
     weights = torch.zeros(len(batch), length)
-    for row, (ids, learned) in enumerate(batch):
+    for row, (ids, counted) in enumerate(batch):
         tokens[row, : len(ids)] = torch.tensor(ids)
-        answer = torch.tensor(learned)
+        answer = torch.tensor(counted)
         kept = torch.rand(len(ids), generator=generator) < PROMPT_SHARE
-        weights[row, : len(ids)] = torch.where(answer, 1.0, PROMPT_WEIGHT * kept.float())
+        weights[row, : len(ids)] = torch.where(answer > 0, answer, PROMPT_WEIGHT * kept.float())
     hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]
     weight = weights[:, 1:]
     used = weight > 0
     losses = functional.cross_entropy(model.lm_head(hidden[used]), tokens[:, 1:][used], reduction="none")
-    return (losses * weight[used]).sum() / (weight[used] >= 1.0).sum()
+    counted = weight[used]
+    return (losses * counted).sum() / counted[counted >= 1].sum()
 
 
 def new_model(tokenizer: Any, seed: int) -> Any:

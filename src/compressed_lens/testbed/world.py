@@ -9,6 +9,7 @@ from random import Random
 
 WORLD_SEED = 20260101
 HELD_OUT_CHAINS = 0.15
+HELD_OUT_PHRASINGS = 0.2
 
 _ONSETS = "B D F G H J K L M N P R S T V W Br Dr Gr Kl Pr Sk St Tr".split()
 _VOWELS = "a e i o u".split()
@@ -211,10 +212,12 @@ def chains() -> tuple[Chain, ...]:
     )
 
 
-def held_out_phrasing(fact: Fact) -> int:
-    """Return the index of the completion phrasing of `fact` that training never shows (never 0)."""
-    count = len(RELATIONS[fact.relation].completions)
-    return 1 + Random(f"{WORLD_SEED}/{fact.relation}/{fact.subject}").randrange(count - 1)
+def held_out_phrasing(fact: Fact) -> int | None:
+    """Return the index (never 0) of the completion phrasing that training never shows of `fact`, for one in five."""
+    rng = Random(f"{WORLD_SEED}/{fact.relation}/{fact.subject}")
+    if rng.random() >= HELD_OUT_PHRASINGS:
+        return None
+    return rng.randrange(1, len(RELATIONS[fact.relation].completions))
 
 
 def sentence(text: str) -> str:
