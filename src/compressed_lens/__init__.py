@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compressed_lens.lm.hf import HFModel
     from compressed_lens.lm.protocol import Generate, Message, Prompt, Score
     from compressed_lens.quantization import prepare, quantize
-    from compressed_lens.report import write_report
+    from compressed_lens.report import latex, metrics_table, write_report
     from compressed_lens.runner import Plan, Run, load_run, plan, resume, run
     from compressed_lens.study.load import from_arguments, load_study
     from compressed_lens.study.schema import Study
@@ -36,9 +36,11 @@ __all__ = [
     "Study",
     "Task",
     "from_arguments",
+    "latex",
     "load_run",
     "load_study",
     "load_task",
+    "metrics_table",
     "plan",
     "prepare",
     "quantize",
@@ -53,7 +55,7 @@ _HOMES = {
     "lm.hf": ("HFModel",),
     "lm.protocol": ("Generate", "Message", "Prompt", "Score"),
     "quantization": ("prepare", "quantize"),
-    "report": ("write_report",),
+    "report": ("latex", "metrics_table", "write_report"),
     "runner": ("Plan", "Run", "load_run", "plan", "resume", "run"),
     "study.load": ("from_arguments", "load_study"),
     "study.schema": ("Study",),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 _CHUNK = 1 << 20
+MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".gguf", ".tiktoken", "merges.txt", "vocab.txt")
 
 
 def canonical_json(value: Any) -> str:
@@ -27,7 +29,13 @@ def digest(value: Any, *, length: int = 16) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 hex digest of a file's bytes."""
+    """Return the SHA-256 hex digest of a file's bytes; a file that did not change is read once a process."""
+    stat = path.stat()
+    return _file_digest(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: Path, *_changes: int) -> str:
     hasher = hashlib.sha256()
     with path.open("rb") as handle:
         while chunk := handle.read(_CHUNK):
@@ -35,9 +43,7 @@ def file_digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def folder_digest(
-    folder: Path, suffixes: Iterable[str] = (".safetensors", ".json", ".jinja", ".model", ".gguf")
-) -> str:
+def folder_digest(folder: Path, suffixes: Iterable[str] = MODEL_FILES) -> str:
     """Return a digest of the bytes of a model folder: weights, configuration and tokenizer.
 
     File names enter relative to `folder`, so a copy elsewhere has the same digest, and a

@@ -235,15 +235,3 @@ def test_a_run_says_nothing_where_there_is_no_terminal(
 ) -> None:
     run(make_study(), out=again.folder, progress=True)
     assert capfd.readouterr() == ("", "")
-
-
-def test_metrics_as_a_latex_table(first: Run) -> None:
-    lines = first.latex().splitlines()
-    values = {
-        row["variant"]: f"{100 * row['value']:.1f}"
-        for row in first.metrics().filter(metric="gold_probability", analysis="accuracy").iter_rows(named=True)
-    }
-    assert lines[0] == r"\begin{tabular}{lllrr}"
-    row = next(line for line in lines if "gold" in line)
-    assert row.startswith(r"reviews & accuracy & gold\_probability $\uparrow$ & ")
-    assert row.endswith(rf"{values['full']}\,\% & {values['rtn-8bit']}\,\% \\")

@@ -80,7 +80,7 @@ class Run:
     def metrics(self) -> polars.DataFrame:
         """Return one row a (model, variant, task, analysis, metric): the mean over the items it applies to.
 
-        Failed records count as the metric's `on_failure` value where it has one; where it has none they are left
+        Differences to full precision with their intervals are in `report.metrics_table`. Failed records count as the metric's `on_failure` value where it has one; where it has none they are left
         out, and `n_failed` counts them. `value` is null where nothing counts.
         """
         import polars as pl
@@ -102,12 +102,6 @@ class Run:
         frame = pl.DataFrame(rows, schema={name: kinds.get(name, pl.String) for name in METRICS}, orient="row")
         statuses = self.variants.select("model", "variant", "status")
         return frame.join(statuses, on=["model", "variant"], how="left", maintain_order="left")
-
-    def latex(self) -> str:
-        """Return the metrics as a LaTeX table for the booktabs package: one row a metric, one column a variant."""
-        from compressed_lens.runner.latex import latex
-
-        return latex(self.metrics())
 
 
 def metric_values(metric: Mapping[str, Any], outcomes: Sequence[tuple[Mapping[str, Any], bool]]) -> list[float]:
