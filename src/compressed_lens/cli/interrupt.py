@@ -19,6 +19,4 @@ def resumable(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         if not folder.exists():
             raise Interrupted("interrupted before anything was written.") from stop
-        raise Interrupted(
-            f"interrupted; every finished record is kept. Go on with: clens resume {folder}"
-        ) from stop
+        raise Interrupted(f"interrupted; every finished record is kept. Go on with: clens resume {folder}") from stop

@@ -80,7 +80,8 @@ class Run:
     def metrics(self) -> polars.DataFrame:
         """Return one row a (model, variant, task, analysis, metric): the mean over the items it applies to.
 
-        Differences to full precision with their intervals are in `report.metrics_table`. Failed records count as the metric's `on_failure` value where it has one; where it has none they are left
+        Differences to full precision with their intervals are in `report.metrics_table`. Failed records count as the
+        metric's `on_failure` value where it has one; where it has none they are left
         out, and `n_failed` counts them. `value` is null where nothing counts.
         """
         import polars as pl

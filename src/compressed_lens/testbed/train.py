@@ -71,9 +71,9 @@ def loss_of(model: Any, batch: list[Encoded], generator: torch.Generator) -> tor
     length = max(len(ids) for ids, _ in batch)
     tokens = torch.zeros(len(batch), length, dtype=torch.long)
     weights = torch.zeros(len(batch), length)
-    for row, (ids, counted) in enumerate(batch):
+    for row, (ids, counts) in enumerate(batch):
         tokens[row, : len(ids)] = torch.tensor(ids)
-        answer = torch.tensor(counted)
+        answer = torch.tensor(counts)
         kept = torch.rand(len(ids), generator=generator) < PROMPT_SHARE
         weights[row, : len(ids)] = torch.where(answer > 0, answer, PROMPT_WEIGHT * kept.float())
     hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]
