@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressed_lens.cli.output import clean, show_json, show_table
+from compressed_lens.cli.output import show_json, show_table
+from compressed_lens.terminal import clean
 
 
 @given(st.text())

@@ -18,8 +18,8 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from compressed_lens.cli.interrupt import Interrupted
-from compressed_lens.cli.output import clean
 from compressed_lens.errors import LensError
+from compressed_lens.terminal import clean
 
 COMMANDS = {
     "run": "run",

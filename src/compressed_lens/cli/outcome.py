@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from compressed_lens.cli.output import clean, show
+from compressed_lens.cli.output import show
+from compressed_lens.terminal import clean
 
 if TYPE_CHECKING:
     from compressed_lens.runner import Run

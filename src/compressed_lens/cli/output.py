@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-# C0 and C1 controls except tab and newline, and the marks that reorder text: a model's answer or a data file
-# must not move the cursor, recolour the terminal or hide part of a line.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def clean(text: str) -> str:
-    """Return `text` without terminal control characters."""
-    return _UNSAFE.sub("", text)
+from compressed_lens.terminal import clean
 
 
 def show(text: str) -> None:

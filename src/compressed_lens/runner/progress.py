@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from compressed_lens.terminal import clean
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -36,7 +38,7 @@ class Reporter:
     def stage(self, text: str) -> None:
         """Say what is going on."""
         if self._bar and self._task is not None:
-            self._bar.update(self._task, description=text)
+            self._bar.update(self._task, description=clean(text))
 
     def add(self, items: int) -> None:
         """Count items that ended, or that need not be asked."""
@@ -46,7 +48,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         if self._bar:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(clean(text), markup=False, highlight=False)
 
 
 def _bar() -> Progress:
