@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from compressed_lens.explanations import prompting
 from compressed_lens.lm.protocol import Generate, LanguageModel, Message, Prompt, Score
-from compressed_lens.tasks.base import Item, Selection, Task, TaskSource
-from compressed_lens.testbed import pairs, reviews, tasks, world
+from compressed_lens.tasks import Item, load_task
+from compressed_lens.testbed import pairs, reviews, world
 
 _EDIT = re.compile(r"<new>(.*?)</new>", re.DOTALL)
 
@@ -41,28 +41,13 @@ class Figure:
         return self.target is None or self.rate >= self.target
 
 
-def _task(name: str, source: TaskSource) -> Task:
-    content = source.read(Selection(options=dict(source.options)))
-    return Task(
-        name=name,
-        kind=source.kind,
-        items=content.items,
-        labels=source.labels,
-        instruction=source.instruction,
-        edit_field=source.edit_field,
-        targets=source.targets,
-    )
-
-
 def names_all(explanation: str, evidence: Sequence[str]) -> bool:
     """Whether every evidence word occurs in the explanation as a whole word."""
     return all(re.search(rf"\b{re.escape(word)}\b", explanation, re.IGNORECASE) for word in evidence)
 
 
-def _label_tasks(
-    model: LanguageModel, name: str, source: TaskSource, judge: Callable[[Item, str], str | None]
-) -> list[Figure]:
-    task = _task(name, source)
+def _label_tasks(model: LanguageModel, name: str, judge: Callable[[Item, str], str | None]) -> list[Figure]:
+    task = load_task(f"testbed-{name}")
     items, n = task.items, len(task.items)
     scores = model.score([Score(prompt=prompting.classify(task, i), continuations=task.labels) for i in items])
     said = [task.labels[max(range(len(task.labels)), key=s.log_probabilities.__getitem__)] for s in scores]
@@ -152,7 +137,7 @@ def evaluate(model: LanguageModel) -> list[Figure]:
         Shares with their counts; all higher is better.
     """
     return [
-        *_label_tasks(model, "reviews", tasks.REVIEWS, lambda _, text: reviews.judge(text)),
-        *_label_tasks(model, "pairs", tasks.PAIRS, lambda item, text: pairs.judge(item.fields["premise"], text)),
+        *_label_tasks(model, "reviews", lambda _, text: reviews.judge(text)),
+        *_label_tasks(model, "pairs", lambda item, text: pairs.judge(item.fields["premise"], text)),
         *_recall(model),
     ]
