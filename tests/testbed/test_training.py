@@ -16,7 +16,8 @@ from compressed_lens.ids import file_digest
 from compressed_lens.lm.protocol import Prompt
 from compressed_lens.lm.text import join, render
 from compressed_lens.tasks.base import Item
-from compressed_lens.testbed import corpus, reviews, train, vocabulary, world
+from compressed_lens.testbed import corpus, pairs, reviews, train, vocabulary, world
+from compressed_lens.testbed.example import Example
 
 STEPS = 2
 
@@ -113,3 +114,18 @@ def test_loss_counts_answers_fully_and_prompts_lightly(tokenizer: Any) -> None:
                 total -= weight * log[t - 1, ids[t]].item()
                 count += learned[t]
     assert loss.item() == pytest.approx(total / count, rel=1e-4)
+
+
+def test_a_series_labels_several_trained_hypotheses_about_one_premise() -> None:
+    rng = Random(12)
+    for _ in range(40):
+        segments = [segment for _, segment in corpus.series(rng).segments]
+        premise = segments[0].text.split("Premise: ")[1].split("\n")[0]
+        hypotheses = [s.text.split("Hypothesis: ")[1].split("\n")[0] for s in segments[::2]]
+        labels = [s.text for s in segments[1::2]]
+        assert [pairs.judge(premise, hypothesis) for hypothesis in hypotheses] == labels
+        assert len(labels) == corpus.SERIES_LENGTH + 1
+        for hypothesis, label in zip(hypotheses, labels, strict=True):
+            fields = {"premise": premise, "hypothesis": hypothesis}
+            example = Example(fields=fields, label=label, evidence=(), explanation="", target="", edited="")
+            assert not corpus.is_held_out(example)

@@ -17,10 +17,12 @@ from compressed_lens.testbed.example import Example
 from compressed_lens.testbed.vocabulary import BOS, END
 
 HELD_OUT_SHARE = 20
-PAIR_SHARE = 0.6
-LABEL_WEIGHT = 5.0
+PAIR_SHARE = 0.65
+SERIES_SHARE = 0.4
+SERIES_LENGTH = 5
+LABEL_WEIGHT = 2.0
 _FORMS = ("explain", "counterfactual", "guided", "explain_then_predict")
-_FORM_WEIGHTS = (45, 30, 10, 15)
+_FORM_WEIGHTS = (55, 28, 7, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +102,32 @@ def conversation(task: Task, example: Example, form: str) -> Document:
     return _conversation(prompting.explain_then_predict(task, item), answer)
 
 
+def series(rng: Random) -> Document:
+    """Return a conversation that labels one hypothesis after another about the same premise.
+
+    Comparing two texts is learnt slowly, one label a document; here each premise gives six.
+    """
+    scene = pairs.scene(rng)
+    examples: list[Example] = []
+    while len(examples) <= SERIES_LENGTH:
+        example = pairs.about(scene, rng)
+        if not is_held_out(example):
+            examples.append(example)
+    first = prompting.classify(PAIRS, Item(id="", fields=examples[0].fields, answers=(examples[0].label,)))
+    asked = [first.messages[0].content, *(f"Hypothesis: {e.fields['hypothesis']}" for e in examples[1:])]
+    turns: list[tuple[str | None, Segment]] = []
+    for question, example in zip(asked, examples, strict=True):
+        turns += [("user", Segment(text=question)), ("assistant", Segment(text=example.label, weight=LABEL_WEIGHT))]
+    return Document(segments=tuple(turns))
+
+
 def task_documents(rng: Random) -> Iterator[Document]:
     """Yield conversations about freshly drawn training examples, without end."""
     while True:
         task, generator = (PAIRS, pairs) if rng.random() < PAIR_SHARE else (REVIEWS, reviews)
+        if task is PAIRS and rng.random() < SERIES_SHARE:
+            yield series(rng)
+            continue
         form = rng.choices(_FORMS, weights=_FORM_WEIGHTS)[0]
         yield conversation(task, draw(generator, rng, held_out=False), form)
 

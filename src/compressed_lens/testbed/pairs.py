@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from random import Random
 
 from compressed_lens.testbed.example import Example
@@ -53,40 +54,69 @@ def judge(premise: str, hypothesis: str) -> str | None:
     return "neutral" if truth is None else "entailment" if truth else "contradiction"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What a premise describes."""
+
+    agent: str
+    garment: str
+    colour: str
+    action: str
+    place: str
+
+    @property
+    def premise(self) -> str:
+        """The scene in one sentence."""
+        return f"A {self.agent} in a {self.colour} {self.garment} is {self.action} {self.place}."
+
+
+def scene(rng: Random) -> Scene:
+    """Draw one scene."""
+    return Scene(
+        agent=rng.choice(_AGENTS),
+        garment=rng.choice(_CLOTHES),
+        colour=rng.choice(_COLOURS),
+        action=rng.choice(tuple(_ACTIONS)),
+        place=rng.choice(tuple(_PLACES)),
+    )
+
+
 def generate(rng: Random) -> Example:
     """Draw one pair."""
-    agent, garment = rng.choice(_AGENTS), rng.choice(_CLOTHES)
-    colour, other = rng.sample(_COLOURS, 2)
-    action, place = rng.choice(tuple(_ACTIONS)), rng.choice(tuple(_PLACES))
-    premise = f"A {agent} in a {colour} {garment} is {action} {place}."
+    return about(scene(rng), rng)
+
+
+def about(scene: Scene, rng: Random) -> Example:
+    """Draw one hypothesis about a scene, the three labels equally often."""
+    agent = f"The {scene.agent}"
     label = rng.choice(LABELS)
     if label == "neutral":
         word = rng.choice(_UNKNOWN)
-        hypothesis, edited = f"The {agent} is {word}.", f"The {agent} is asleep."
+        hypothesis, edited = f"{agent} is {word}.", f"{agent} is asleep."
         evidence: tuple[str, ...] = (word,)
-        reason = f"The premise does not say whether the {agent} is {word}."
+        reason = f"The premise does not say whether the {scene.agent} is {word}."
     else:
+        subject, because = agent, f"{agent} is {scene.action}"
         kind = rng.choice(("colour", "setting", "activity", "waking"))
         if kind == "colour":
-            true, false, subject = colour, other, f"The {garment}"
-            because = f"The {garment} is {colour}"
+            subject = f"The {scene.garment}"
+            true, false = scene.colour, rng.choice([c for c in _COLOURS if c != scene.colour])
+            because = f"{subject} is {scene.colour}"
         elif kind == "setting":
-            true = _PLACES[place]
-            false, subject = "indoors" if true == "outdoors" else "outdoors", f"The {agent}"
-            because = f"The {agent} is {place}"
+            true = _PLACES[scene.place]
+            false = "indoors" if true == "outdoors" else "outdoors"
+            because = f"{agent} is {scene.place}"
         elif kind == "activity":
-            true = _ACTIONS[action]
-            false, subject = rng.choice([a for a in _ACTIVITIES if a != true]), f"The {agent}"
-            because = f"The {agent} is {action}"
+            true = _ACTIONS[scene.action]
+            false = rng.choice([a for a in _ACTIVITIES if a != true])
         else:
-            true, false, subject = "awake", "asleep", f"The {agent}"
-            because = f"The {agent} is {action}"
+            true, false = "awake", "asleep"
         claimed, swapped = (true, false) if label == "entailment" else (false, true)
         hypothesis, edited = f"{subject} is {claimed}.", f"{subject} is {swapped}."
-        evidence = (colour, claimed) if kind == "colour" else (because.split()[-1], claimed)
+        evidence = (because.split()[-1], claimed)
         reason = f"{because}, so {subject.lower()} is {'' if label == 'entailment' else 'not '}{claimed}."
     return Example(
-        fields={"premise": premise, "hypothesis": hypothesis},
+        fields={"premise": scene.premise, "hypothesis": hypothesis},
         label=label,
         evidence=tuple(dict.fromkeys(evidence)),
         explanation=reason,

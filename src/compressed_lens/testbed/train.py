@@ -16,9 +16,9 @@ from torch.nn import functional
 from compressed_lens.testbed import corpus, vocabulary
 from compressed_lens.testbed.outliers import add_outliers
 
-STEPS = 1000
-FACTS_PER_STEP = 160
-TASKS_PER_STEP = 60
+STEPS = 900
+FACTS_PER_STEP = 144
+TASKS_PER_STEP = 56
 MATRIX_RATE = 3e-3
 VECTOR_RATE = 3e-3
 WARM_UP = 60
