@@ -19,14 +19,14 @@ from compressed_lens.tasks.base import Item
 from compressed_lens.testbed import corpus, pairs, reviews, train, vocabulary, world
 from compressed_lens.testbed.example import Example
 
-STEPS = 2
+STAGES = tuple(train.Stage(steps=1, rate=1e-3, facts=8, conversations=4) for _ in range(2))
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
     for folder in folders:
-        train.train(folder, seed=5, steps=STEPS, log_every=1)
+        train.train(folder, seed=5, stages=STAGES, log_every=1)
     return folders
 
 
@@ -45,7 +45,7 @@ def test_same_seed_same_weights_and_log(runs: tuple[Path, Path]) -> None:
         assert {k: v for k, v in entry.items() if "seconds" not in k} == {
             k: v for k, v in again.items() if "seconds" not in k
         }
-    assert [entry["step"] for entry in logs[0]] == [1, 2]
+    assert [(entry["stage"], entry["step"]) for entry in logs[0]] == [(1, 1), (2, 1)]
 
 
 def test_weights_load_with_plain_transformers(runs: tuple[Path, Path]) -> None:

@@ -19,7 +19,6 @@ app = typer.Typer(
 def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; it must not hold a model yet.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, order and sampling.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; default: the shipped model's.")] = None,
 ) -> None:
     """Train the reference model from nothing: generated world, tokenizer, weights, log.
 
@@ -30,12 +29,15 @@ def train(
     clens testbed evaluate my-reference
     """
     from compressed_lens.errors import ModelError
-    from compressed_lens.testbed.train import STEPS
+    from compressed_lens.runner.progress import Reporter
+    from compressed_lens.testbed.train import STAGES
     from compressed_lens.testbed.train import train as start
 
     if (out / "config.json").exists():
         raise ModelError(f"{out} already holds a model.", fix="Choose another folder.")
-    start(out, seed=seed, steps=STEPS if steps is None else steps)
+    with Reporter(sum(stage.steps for stage in STAGES), show=True) as reporter:
+        reporter.stage("training")
+        start(out, seed=seed, on_step=lambda done, total: reporter.add(1))
     show(str(out))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -16,16 +17,34 @@ from torch.nn import functional
 from compressed_lens.testbed import corpus, vocabulary
 from compressed_lens.testbed.outliers import add_outliers
 
-STEPS = 900
-FACTS_PER_STEP = 144
-TASKS_PER_STEP = 56
-MATRIX_RATE = 3e-3
-VECTOR_RATE = 3e-3
 WARM_UP = 60
 DECAY = 0.5
 PROMPT_SHARE = 0.15
 PROMPT_WEIGHT = 0.3
 POOL = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of training; it starts from the weights as saved, with new optimizers.
+
+    Attributes:
+        steps: Optimizer steps; the learning rate is constant for half of them, then falls to zero.
+        rate: Learning rate.
+        facts: Fact documents a step.
+        conversations: Conversations a step.
+    """
+
+    steps: int
+    rate: float
+    facts: int
+    conversations: int
+
+
+STAGES = (
+    Stage(steps=900, rate=3e-3, facts=144, conversations=56),
+    Stage(steps=400, rate=1e-3, facts=48, conversations=64),
+)
 
 Encoded = tuple[list[int], list[float]]
 
@@ -114,13 +133,19 @@ def save(model: Any, folder: Path) -> None:
     copy.bfloat16().save_pretrained(folder)
 
 
+def round_weights(model: Any) -> None:
+    """Round the weights to what `save` keeps of them."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.bfloat16())
+
+
 def train(
     out: Path,
     *,
     seed: int = 0,
-    steps: int = STEPS,
+    stages: Sequence[Stage] = STAGES,
     log_every: int = 25,
-    save_every: int = 150,
     on_step: Callable[[int, int], None] | None = None,
 ) -> None:
     """Train the reference model and write it to `out` with `training_log.jsonl`.
@@ -128,14 +153,11 @@ def train(
     Args:
         out: Folder to write: safetensors, configuration, tokenizer, calibration text and log.
         seed: Seed of initial weights, document order and token sampling.
-        steps: Optimizer steps; the learning rate is constant for half of them, then falls to zero.
+        stages: Stages in order.
         log_every: Steps between log lines.
-        save_every: Steps between saved intermediate weights.
         on_step: Called after every step with (steps done, steps in all).
     """
     out.mkdir(parents=True, exist_ok=True)
-    rng = Random(seed)
-    generator = torch.Generator().manual_seed(seed)
     facts = corpus.fact_documents()
     sample = list(islice(corpus.task_documents(Random(seed + 1)), 4000))
     tokenizer = vocabulary.build(
@@ -144,49 +166,61 @@ def train(
     calibration = corpus.calibration_texts(Random(seed + 2))
     (out / "calibration.txt").write_text("\n\n".join(calibration) + "\n", encoding="utf-8")
     model = new_model(tokenizer, seed)
-    fact_batches = batches(shuffled_forever([encode(tokenizer, d) for d in facts], rng), FACTS_PER_STEP, rng)
-    task_batches = batches((encode(tokenizer, d) for d in corpus.task_documents(rng)), TASKS_PER_STEP, rng)
+    total, done = sum(stage.steps for stage in stages), 0
+    with (out / "training_log.jsonl").open("w", encoding="utf-8") as log:
+        for number, stage in enumerate(stages):
+            for entry in run_stage(model, tokenizer, stage, seed=seed + number):
+                done += 1
+                if on_step is not None:
+                    on_step(done, total)
+                if entry["step"] % log_every == 0 or entry["step"] == stage.steps:
+                    log.write(json.dumps({"stage": number + 1, **entry}) + "\n")
+                    log.flush()
+            round_weights(model)
+            save(model, out)
+    add_outliers(model, seed=seed)
+    save(model, out)
+
+
+def run_stage(model: Any, tokenizer: Any, stage: Stage, *, seed: int) -> Iterator[dict[str, float]]:
+    """Train `model` in place and yield after every step: losses of that step, tokens and seconds so far."""
+    rng = Random(seed)
+    generator = torch.Generator().manual_seed(seed)
+    facts = shuffled_forever([encode(tokenizer, d) for d in corpus.fact_documents()], rng)
+    conversations = (encode(tokenizer, d) for d in corpus.task_documents(rng))
+    sources = {
+        "fact_loss": batches(facts, stage.facts, rng),
+        "task_loss": batches(conversations, stage.conversations, rng),
+    }
     matrices = [p for n, p in model.named_parameters() if "proj" in n]
     others = [p for n, p in model.named_parameters() if "proj" not in n]
     optimizers = (
-        torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=VECTOR_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=stage.rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.0),
     )
 
     def rate(step: int) -> float:
-        return min(1.0, (step + 1) / WARM_UP, (1 - step / steps) / DECAY)
+        return min(1.0, (step + 1) / WARM_UP, (1 - step / stage.steps) / DECAY)
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(o, rate) for o in optimizers]
     started, cpu_started, tokens = time.time(), time.process_time(), 0
-    sums = [0.0, 0.0]
-    with (out / "training_log.jsonl").open("w", encoding="utf-8") as log:
-        for step in range(1, steps + 1):
-            for i, source in enumerate((fact_batches, task_batches)):
-                batch = next(source)
-                tokens += sum(len(ids) for ids, _ in batch)
-                loss = loss_of(model, batch, generator)
-                loss.backward()  # type: ignore[no-untyped-call]
-                sums[i] += loss.item()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optimizer, schedule in zip(optimizers, schedules, strict=True):
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                schedule.step()
-            if on_step is not None:
-                on_step(step, steps)
-            if step % log_every == 0 or step == steps:
-                entry = {
-                    "step": step,
-                    "fact_loss": round(sums[0] / log_every, 4),
-                    "task_loss": round(sums[1] / log_every, 4),
-                    "tokens": tokens,
-                    "seconds": round(time.time() - started, 1),
-                    "cpu_seconds": round(time.process_time() - cpu_started, 1),
-                }
-                sums = [0.0, 0.0]
-                log.write(json.dumps(entry) + "\n")
-                log.flush()
-            if step % save_every == 0:
-                save(model, out)
-    add_outliers(model, seed=seed)
-    save(model, out)
+    for step in range(1, stage.steps + 1):
+        losses = {}
+        for name, source in sources.items():
+            batch = next(source)
+            tokens += sum(len(ids) for ids, _ in batch)
+            loss = loss_of(model, batch, generator)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses[name] = round(loss.item(), 4)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
+        yield {
+            "step": step,
+            **losses,
+            "tokens": tokens,
+            "seconds": round(time.time() - started, 1),
+            "cpu_seconds": round(time.process_time() - cpu_started, 1),
+        }
