@@ -19,7 +19,7 @@ from compressed_lens.tasks.base import Item
 from compressed_lens.testbed import corpus, pairs, reviews, train, vocabulary, world
 from compressed_lens.testbed.example import Example
 
-STAGES = tuple(train.Stage(steps=1, rate=1e-3, facts=8, conversations=4) for _ in range(2))
+STAGES = tuple(train.Stage(steps=1, rate=1e-3, facts=8, conversations=4, pairs=0.5) for _ in range(2))
 
 
 @pytest.fixture(scope="module")

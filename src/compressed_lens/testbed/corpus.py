@@ -121,10 +121,10 @@ def series(rng: Random) -> Document:
     return Document(segments=tuple(turns))
 
 
-def task_documents(rng: Random) -> Iterator[Document]:
+def task_documents(rng: Random, *, pair_share: float = PAIR_SHARE) -> Iterator[Document]:
     """Yield conversations about freshly drawn training examples, without end."""
     while True:
-        task, generator = (PAIRS, pairs) if rng.random() < PAIR_SHARE else (REVIEWS, reviews)
+        task, generator = (PAIRS, pairs) if rng.random() < pair_share else (REVIEWS, reviews)
         if task is PAIRS and rng.random() < SERIES_SHARE:
             yield series(rng)
             continue

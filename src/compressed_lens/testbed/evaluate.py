@@ -112,7 +112,7 @@ def _recall(model: LanguageModel) -> list[Figure]:
                 for f, r in facts
                 if (hidden := world.held_out_phrasing(f)) is not None
             ],
-            0.97,
+            None,
         ),
         (
             "one-hop recall, as a chat question",

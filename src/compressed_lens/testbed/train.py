@@ -33,17 +33,19 @@ class Stage:
         rate: Learning rate.
         facts: Fact documents a step.
         conversations: Conversations a step.
+        pairs: Share of the conversations that are about pairs, 0 to 1; the others are about reviews.
     """
 
     steps: int
     rate: float
     facts: int
     conversations: int
+    pairs: float
 
 
 STAGES = (
-    Stage(steps=900, rate=3e-3, facts=144, conversations=56),
-    Stage(steps=400, rate=1e-3, facts=48, conversations=64),
+    Stage(steps=900, rate=3e-3, facts=144, conversations=56, pairs=0.65),
+    Stage(steps=300, rate=1e-3, facts=64, conversations=64, pairs=0.4),
 )
 
 Encoded = tuple[list[int], list[float]]
@@ -187,7 +189,7 @@ def run_stage(model: Any, tokenizer: Any, stage: Stage, *, seed: int) -> Iterato
     rng = Random(seed)
     generator = torch.Generator().manual_seed(seed)
     facts = shuffled_forever([encode(tokenizer, d) for d in corpus.fact_documents()], rng)
-    conversations = (encode(tokenizer, d) for d in corpus.task_documents(rng))
+    conversations = (encode(tokenizer, d) for d in corpus.task_documents(rng, pair_share=stage.pairs))
     sources = {
         "fact_loss": batches(facts, stage.facts, rng),
         "task_loss": batches(conversations, stage.conversations, rng),
