@@ -26,7 +26,8 @@ def test_numbers(value: float | None, expected: str) -> None:
 def test_rates_and_their_differences() -> None:
     assert formatting.amount(0.9333, "rate") == "93.3 %" and formatting.amount(2.0, "nats") == "2.00"
     assert formatting.difference(-0.0312, "rate") == "\u22123.1" and formatting.difference(0.0312, "rate") == "+3.1"
-    assert formatting.difference(-0.0001, "rate") == "0.0"
+    assert formatting.difference(-0.0001, "rate") == "\u22120.01"
+    assert formatting.difference(-0.000001, "rate") == "0.0"
     assert (
         formatting.bounds(-0.05, 0.01, "rate") == "[\u22125.0, +1.0]" and formatting.bounds(math.nan, 1, "rate") == ""
     )

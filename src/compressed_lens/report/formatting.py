@@ -9,6 +9,8 @@ from typing import Any
 
 MINUS = "\u2212"
 DASH = "\u2013"
+_TENTH = 0.1
+_SMALLEST = 0.001
 _HUNDRED = 100
 _THOUSAND = 1000
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -62,10 +64,12 @@ def amount(value: float, unit: str) -> str:
 
 
 def difference(value: float, unit: str, *, sign: bool = True) -> str:
-    """Write a difference: rates in percentage points with one decimal, anything else as a number."""
+    """Write a difference: rates in percentage points, with more than one decimal where that would say 0.0."""
     if math.isnan(value):
         return DASH
-    text = f"{abs(value) * _HUNDRED:.1f}" if unit == "rate" else number(abs(value))
+    points = abs(value) * _HUNDRED
+    decimals = ".1g" if _SMALLEST <= points < _TENTH / 2 else ".1f"
+    text = format(points, decimals) if unit == "rate" else number(abs(value))
     if not sign or not text.strip("0."):
         return text
     return f"{MINUS if value < 0 else '+'}{text}"
