@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from compressed_lens.explanations import prompting
+from compressed_lens.explanations.parsing import mentions
 from compressed_lens.lm.protocol import Generate, LanguageModel, Message, Prompt, Score
 from compressed_lens.tasks import Item, load_task
 from compressed_lens.testbed import pairs, reviews, world
@@ -43,7 +44,7 @@ class Figure:
 
 def names_all(explanation: str, evidence: Sequence[str]) -> bool:
     """Whether every evidence word occurs in the explanation as a whole word."""
-    return all(re.search(rf"\b{re.escape(word)}\b", explanation, re.IGNORECASE) for word in evidence)
+    return all(mentions(explanation, word) for word in evidence)
 
 
 def _label_tasks(model: LanguageModel, name: str, judge: Callable[[Item, str], str | None]) -> list[Figure]:
