@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from compressed_lens.lm.protocol import Request, Response
+from compressed_lens.lm.protocol import Ask, Request, Response
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 Value = str | int | float | bool | None | list[Any] | dict[str, Any]
@@ -47,7 +47,7 @@ class Metric:
     on_failure: float | None = None
 
 
-Steps = Generator[list[Request], list[Response], Record]
+Steps = Generator[list[Request | Ask], list[Response], Record]
 
 
 @runtime_checkable
@@ -57,6 +57,9 @@ class Analysis(Protocol):
     `steps` is a generator: it yields lists of requests, receives their responses in order, and returns
     the record. Implementations are frozen dataclasses whose fields are the settings (they enter the
     cell's identity) and are registered in `analyses.REGISTRY` as zero-argument-constructible classes.
+
+    Two optional attributes: `roles`, a property with the names of the other models it asks (see `lm.protocol.Ask`),
+    and `window`, a class variable with the most items in flight at a time, for analyses with many requests an item.
     """
 
     name: ClassVar[str]
@@ -65,3 +68,9 @@ class Analysis(Protocol):
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Yield requests for `item`, receive responses, return its record."""
+
+
+def roles_of(analysis: Analysis) -> tuple[str, ...]:
+    """Return the names of the models, other than the one under study, that `analysis` asks; each once."""
+    named = getattr(analysis, "roles", ())
+    return tuple(dict.fromkeys(name for name in named if name != "self"))

@@ -7,7 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from compressed_lens.ids import digest
-from compressed_lens.lm.protocol import Generate, Generation, Request, Response, Scores
+from compressed_lens.lm.protocol import (
+    Attribute,
+    Attribution,
+    Embed,
+    Embedding,
+    Generate,
+    Generation,
+    Read,
+    Request,
+    Response,
+    Score,
+    Scores,
+    Trace,
+    Traced,
+)
 
 Stored = dict[str, Any]
 
@@ -42,37 +56,66 @@ def request_key(fingerprint: str, ids: Sequence[int], request: Request) -> str:
 
     The form of the prompt counts for scores, because it decides how a continuation is joined to the same ids.
     """
-    settings: list[Any]
-    if isinstance(request, Generate):
-        settings = ["generate", request.max_new_tokens, list(request.stop)]
-    else:
-        form = [request.prompt.text is None, bool(request.prompt.prefill)]
-        settings = ["score", form, list(request.continuations)]
-    return digest([fingerprint, list(ids), settings], length=32)
+    return digest([fingerprint, list(ids), _settings(request)], length=32)
+
+
+def _settings(request: Request) -> list[Any]:
+    match request:
+        case Generate():
+            drawn = [request.temperature, request.seed] if request.temperature else []
+            return ["generate", request.max_new_tokens, list(request.stop), *drawn]
+        case Score():
+            form = [request.prompt.text is None, bool(request.prompt.prefill)]
+            return ["score", form, list(request.continuations)]
+        case Trace():
+            return ["trace", [request.prompt.text is None, bool(request.prompt.prefill)], request.continuation]
+        case Read():
+            return ["read", request.text]
+        case Embed():
+            return ["embed", request.text]
+        case Attribute():
+            return ["attribute", request.target, request.within, request.method, request.steps]
+
+
+_KINDS: dict[str, type[Any]] = {
+    "scores": Scores,
+    "traced": Traced,
+    "embedding": Embedding,
+    "attribution": Attribution,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 def pack_response(response: Response) -> Stored:
     """Return a response as a JSON-able dict; `unpack_response` gives back an equal one."""
-    if isinstance(response, Generation):
-        return {"text": response.text, "tokens": response.tokens, "finished": response.finished}
-    return {
-        "log_probabilities": list(response.log_probabilities),
-        "tokens": list(response.tokens),
-        "greedy": list(response.greedy),
-    }
+    fields = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(response).items()}
+    return fields if isinstance(response, Generation) else {"kind": _NAMES[type(response)], **fields}
 
 
 def unpack_response(stored: Mapping[str, Any]) -> Response:
     """Return the response that `pack_response` made `stored` of."""
     if "text" in stored:
-        return Generation(text=stored["text"], tokens=stored["tokens"], finished=stored["finished"])
-    return Scores(
-        log_probabilities=tuple(stored["log_probabilities"]),
-        tokens=tuple(stored["tokens"]),
-        greedy=tuple(stored["greedy"]),
-    )
+        return Generation(**stored)
+    fields = {name: _tuple(value) for name, value in stored.items() if name != "kind"}
+    made: Response = _KINDS[stored.get("kind", "scores")](**fields)
+    return made
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(part) for part in value) if isinstance(value, list) else value
 
 
 def is_storable(response: Response) -> bool:
     """Return whether a response can be written as JSON: a broken model's NaN scores cannot."""
-    return isinstance(response, Generation) or all(map(math.isfinite, response.log_probabilities))
+    return all(
+        math.isfinite(number)
+        for field in vars(response).values()
+        if isinstance(field, tuple)
+        for number in field
+        if isinstance(number, float)
+    )
+
+
+def is_kept(request: Request) -> bool:
+    """Return whether the answer to `request` is worth writing to disk."""
+    return not isinstance(request, Trace) or request.keep

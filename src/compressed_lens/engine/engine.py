@@ -11,16 +11,29 @@ from compressed_lens.analyses.base import Analysis, Record, Steps
 from compressed_lens.engine.cache import (
     MemoryCache,
     ResponseCache,
+    is_kept,
     is_storable,
     pack_response,
     request_key,
     unpack_response,
 )
 from compressed_lens.engine.ledger import Ledger, plain_cost
-from compressed_lens.errors import LensError
-from compressed_lens.lm.protocol import Generate, LanguageModel, Request, Response, Score
+from compressed_lens.errors import LensError, ModelError
+from compressed_lens.lm.protocol import (
+    METHODS,
+    Answering,
+    Ask,
+    Attribute,
+    Embed,
+    Generate,
+    Read,
+    Request,
+    Response,
+    Score,
+)
 from compressed_lens.tasks.base import Item, Task
 
+SELF = "self"
 WINDOW = 256
 _BATCHES_PER_COMMIT = 4
 
@@ -51,17 +64,24 @@ class _Checking(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """A request with what identifies it."""
+    """A request with what identifies it and whom it is for."""
 
     key: str
     ids: tuple[int, ...]
     request: Request
+    to: str
 
     @property
     def size(self) -> int:
         """Rough number of tokens its execution holds at once."""
-        extra = self.request.max_new_tokens if isinstance(self.request, Generate) else len(self.request.continuations)
-        return len(self.ids) + extra
+        match self.request:
+            case Generate():
+                return len(self.ids) + self.request.max_new_tokens
+            case Score():
+                return len(self.ids) + len(self.request.continuations)
+            case Attribute():
+                return len(self.ids) * self.request.steps
+        return len(self.ids)
 
 
 class _Live:
@@ -73,7 +93,7 @@ class _Live:
         self.record: Record | None = None
         self._steps: Steps | None = None
 
-    def advance(self, responses: list[Response] | None) -> list[Request]:
+    def advance(self, responses: list[Response] | None) -> list[Request | Ask]:
         """Start the generator, or send it responses; return what it asks next.
 
         An exception of the analysis ends the item with a failed record; nothing else is caught here.
@@ -113,18 +133,22 @@ class Engine:
         model: The model to ask.
         batch_tokens: Most tokens of one batch, padding included.
         cache: Where responses are kept; one in memory by default.
-        window: Items in flight at a time; bounds memory and what a killed run must repeat.
+        window: Items in flight at a time, unless the analysis has a `window` of its own; bounds memory and what a
+            killed run must repeat.
+        others: Gives the other models that analyses ask (see `lm.protocol.Ask`), by name; called once a name.
     """
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: Answering,
         *,
         batch_tokens: int = 8192,
         cache: ResponseCache | None = None,
         window: int = WINDOW,
+        others: Callable[[str], Answering] | None = None,
     ) -> None:
-        self._model = model
+        self._models: dict[str, Answering] = {SELF: model}
+        self._others = others
         self._batch_tokens = batch_tokens
         self._cache: ResponseCache = cache if cache is not None else MemoryCache()
         self._window = window
@@ -161,8 +185,9 @@ class Engine:
         todo = list(jobs)
         before = self._ledger
         ended = 0
-        for start in range(0, len(todo), self._window):
-            window = todo[start : start + self._window]
+        size = min((getattr(job.analysis, "window", self._window) for job in todo), default=self._window)
+        for start in range(0, len(todo), size):
+            window = todo[start : start + size]
             if all(job.key in done for job in window):
                 ended += len(window)
                 if progress:
@@ -187,8 +212,8 @@ class Engine:
                     self._put(one, one.advance([answers[q.key] for q in one.questions]))
         return self._ledger - before
 
-    def _put(self, one: _Live, requests: Sequence[Request]) -> None:
-        """Attach the requests of an item to it; one the model cannot read fails the item."""
+    def _put(self, one: _Live, requests: Sequence[Request | Ask]) -> None:
+        """Attach the requests of an item to it; one its model cannot read fails the item."""
         if one.record is not None:
             return
         try:
@@ -196,11 +221,25 @@ class Engine:
         except LensError as error:
             one.fail(error)
 
-    def _question(self, request: Request) -> _Question:
-        if isinstance(self._model, _Checking):
-            self._model.check(request)
-        ids = tuple(self._model.encode(request.prompt))
-        return _Question(key=request_key(self._model.fingerprint, ids, request), ids=ids, request=request)
+    def _question(self, request: Request | Ask) -> _Question:
+        to, asked = (request.to, request.request) if isinstance(request, Ask) else (SELF, request)
+        model = self._model(to)
+        if not hasattr(model, METHODS[type(asked)]):
+            raise ModelError(
+                f"The model '{to}' cannot {METHODS[type(asked)]}.",
+                fix="Name a judge of another kind in the analysis's settings; docs/judges.md has the table.",
+            )
+        if isinstance(model, _Checking):
+            model.check(asked)
+        ids = () if isinstance(asked, Read | Embed) else tuple(model.encode(asked.prompt))
+        return _Question(key=request_key(model.fingerprint, ids, asked), ids=ids, request=asked, to=to)
+
+    def _model(self, name: str) -> Answering:
+        if name not in self._models:
+            if self._others is None:
+                raise ModelError(f"An analysis asks the model '{name}', and there is none of that name.")
+            self._models[name] = self._others(name)
+        return self._models[name]
 
     def _answer(self, questions: Sequence[_Question]) -> dict[str, Response]:
         """Return the response to every question, by key."""
@@ -215,15 +254,20 @@ class Engine:
             missing = [question for question in chunk if question.key not in answers]
             if not missing:
                 continue
-            read = getattr(self._model, "forward_tokens", None)
-            found = dict(zip((q.key for q in missing), self._execute([q.request for q in missing]), strict=True))
-            self._cache.put_many({key: pack_response(r) for key, r in found.items() if is_storable(r)})
+            model = self._model(missing[0].to)
+            read = getattr(model, "forward_tokens", None)
+            ask = getattr(model, METHODS[type(missing[0].request)])
+            responses = ask([q.request for q in missing], batch_tokens=self._batch_tokens)
+            found = dict(zip((q.key for q in missing), responses, strict=True))
+            self._cache.put_many(
+                {q.key: pack_response(r) for q in missing if is_kept(q.request) and is_storable(r := found[q.key])}
+            )
             answers.update(found)
             executed.update(found)
             tokens += (
                 sum(plain_cost(len(q.ids), found[q.key]) for q in missing)
                 if read is None
-                else getattr(self._model, "forward_tokens", read) - read
+                else getattr(model, "forward_tokens", read) - read
             )
         planned = [plain_cost(len(q.ids), answers[q.key]) for q in questions]
         self._ledger += Ledger(
@@ -237,22 +281,18 @@ class Engine:
         return answers
 
     def _chunks(self, questions: Sequence[_Question]) -> list[list[_Question]]:
-        """Return the questions in parts of one kind, each worth a few batches, longest first."""
+        """Return the questions in parts for one model and of one kind, each worth a few batches, longest first."""
+        kinds: dict[tuple[str, type], list[_Question]] = {}
+        for question in questions:
+            kinds.setdefault((question.to, type(question.request)), []).append(question)
         chunks: list[list[_Question]] = []
-        for kind in (Generate, Score):
+        for (to, _), own in kinds.items():
+            most = getattr(self._model(to), "most_requests", len(own))
             room = 0
-            for question in sorted((q for q in questions if isinstance(q.request, kind)), key=lambda q: -q.size):
-                if room <= 0:
+            for question in sorted(own, key=lambda q: -q.size):
+                if room <= 0 or len(chunks[-1]) >= most:
                     chunks.append([])
                     room = _BATCHES_PER_COMMIT * self._batch_tokens
                 chunks[-1].append(question)
                 room -= question.size
         return chunks
-
-    def _execute(self, requests: Sequence[Request]) -> Sequence[Response]:
-        """Put requests of one kind to the model."""
-        generate = [request for request in requests if isinstance(request, Generate)]
-        if generate:
-            return self._model.generate(generate, batch_tokens=self._batch_tokens)
-        score = [request for request in requests if isinstance(request, Score)]
-        return self._model.score(score, batch_tokens=self._batch_tokens)

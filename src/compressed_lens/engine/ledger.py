@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from compressed_lens.lm.protocol import Generation, Response
+from compressed_lens.lm.protocol import Generation, Response, Scores, Traced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,11 @@ class Ledger:
 
 def plain_cost(prompt_tokens: int, response: Response) -> int:
     """Return the forward tokens of one request run alone; the last token of an answer is never read."""
-    if isinstance(response, Generation):
-        return prompt_tokens + max(0, response.tokens - 1)
-    return sum(prompt_tokens + max(0, tokens - 1) for tokens in response.tokens)
+    match response:
+        case Generation():
+            return prompt_tokens + max(0, response.tokens - 1)
+        case Scores():
+            return sum(prompt_tokens + max(0, tokens - 1) for tokens in response.tokens)
+        case Traced():
+            return prompt_tokens + max(0, len(response.log_probabilities) - 1)
+    return prompt_tokens

@@ -16,7 +16,7 @@ from compressed_lens.lm import probes
 from compressed_lens.lm.batching import pack, run_halving
 from compressed_lens.lm.forward import BatchRule, Passes, batch_rule
 from compressed_lens.lm.generation import Decoder, Decoding
-from compressed_lens.lm.protocol import Generate, Generation, Prompt, Request, Score, Scores
+from compressed_lens.lm.protocol import Embed, Generate, Generation, Prompt, Read, Request, Score, Scores
 from compressed_lens.lm.scoring import Scored, Scoring, score_batch
 from compressed_lens.lm.text import Rendered, encode_plain, join, render, uses_bos
 
@@ -154,7 +154,7 @@ class HFModel:
         """
         if isinstance(request, Score):
             self._options(request)
-        else:
+        elif not isinstance(request, Read | Embed):
             self._check_length(len(self._render(request.prompt).ids) + 1)
 
     def generate(self, requests: Sequence[Generate], *, batch_tokens: int = BATCH_TOKENS) -> list[Generation]:

@@ -37,15 +37,20 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True)
 class Generate:
-    """Ask for a greedy continuation (temperature 0) of at most `max_new_tokens` tokens.
+    """Ask for a continuation of at most `max_new_tokens` tokens.
 
     Attributes:
         stop: The answer ends before the first of these strings (the end token always ends it).
+        temperature: 0 is greedy; above it the answer is drawn, from random numbers that depend on `seed` and the
+            prompt alone and not on what else is in the batch.
+        seed: Which draw; without meaning at temperature 0.
     """
 
     prompt: Prompt
     max_new_tokens: int = 64
     stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,69 @@ class Score:
     continuations: tuple[str, ...]
 
 
-Request = Generate | Score
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """Ask for every token of one continuation, teacher-forced after the prompt.
+
+    A sequence-to-sequence model reads the prompt in its encoder and the continuation, up to its end token, in its
+    decoder.
+
+    Attributes:
+        keep: Whether the answer is worth writing to disk; probes by the thousand are not.
+    """
+
+    prompt: Prompt
+    continuation: str
+    keep: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """Ask for the log-probability of every token of a plain text (see `HFModel.token_log_probabilities`)."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed:
+    """Ask for a vector that stands for the meaning of a text: the mean of its tokens' last hidden states."""
+
+    text: str
+
+
+AttributionMethod = Literal["gradient_x_input", "integrated_gradients"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """Ask how much each token of a part of the prompt speaks for `target` as the answer.
+
+    Attributes:
+        within: The part of the prompt of interest, word for word; its last occurrence counts.
+        method: Gradient times input embedding, or integrated gradients from the zero embedding.
+        steps: Points on the path of integrated gradients (midpoint rule).
+    """
+
+    prompt: Prompt
+    target: str
+    within: str
+    method: AttributionMethod = "gradient_x_input"
+    steps: int = 16
+
+
+Request = Generate | Score | Trace | Read | Embed | Attribute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A request to another model than the one under study.
+
+    Attributes:
+        to: "full" for the full-precision model, or the name of a judge of the study; "self" is the model under study.
+    """
+
+    to: str
+    request: Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +156,71 @@ class Scores:
     greedy: tuple[bool, ...]
 
 
-Response = Generation | Scores
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """What a model says about each token of a text it is made to read.
+
+    Attributes:
+        log_probabilities: Of each token, in nats, at most 0.
+        log_odds: log p - log(1 - p) of each token, in nats, computed from the logits and so exact where p is near 1.
+            Empty for `Read`.
+    """
+
+    log_probabilities: tuple[float, ...]
+    log_odds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """A vector for a text, not normalized."""
+
+    vector: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """Contributions of tokens.
+
+    Attributes:
+        spans: Half-open character span of every token, within `Attribute.within`, in order.
+        values: Contribution of each to the target's log-probability, in nats; positive speaks for the target.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+    values: tuple[float, ...]
+
+
+Response = Generation | Scores | Traced | Embedding | Attribution
+
+
+class Answering(Protocol):
+    """Any model that can be asked something: has an identity, and a method for each kind of request it answers.
+
+    The methods are those of `METHODS`; each takes a list of requests of its kind and `batch_tokens`, and returns the
+    responses in order. A model need not have them all.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of weights, tokenizer and numeric settings; two different functions never share it."""
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Return what the model reads for a prompt, as numbers that identify it."""
+
+
+METHODS: dict[type, str] = {
+    Generate: "generate",
+    Score: "score",
+    Trace: "trace",
+    Read: "read",
+    Embed: "embed",
+    Attribute: "attribute",
+}
 
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """The one door to a model. Implementations: `lm.hf.HFModel`; later a served endpoint."""
+    """The one door to a model. Implementations: `lm.hf.HFModel`; served endpoints answer part of it."""
 
     @property
     def fingerprint(self) -> str:

@@ -13,7 +13,22 @@ from typing import TYPE_CHECKING
 
 from compressed_lens.errors import LensError
 from compressed_lens.lm.folder import check_folder
-from compressed_lens.lm.protocol import Generate, Generation, Request, Response, Scores
+from compressed_lens.lm.protocol import (
+    Ask,
+    Attribute,
+    Attribution,
+    Embed,
+    Embedding,
+    Generate,
+    Generation,
+    Read,
+    Request,
+    Response,
+    Score,
+    Scores,
+    Trace,
+    Traced,
+)
 from compressed_lens.runner.grid import Question, load_grid
 from compressed_lens.runner.speed import estimate
 from compressed_lens.runner.variants import Base, cache_folder, on_hub, recipe_of
@@ -26,6 +41,8 @@ if TYPE_CHECKING:
 _SAMPLED = 16
 _MOST_STEPS = 20
 _CHARACTERS_A_TOKEN = 4
+# A backward pass costs about twice a forward pass.
+_GRADIENT_COST = 3
 # While the gate looks at it, the variant, its dense copy and the full-precision model are in memory.
 _COPIES = 3
 _HEADER_LIMIT = 100_000_000
@@ -251,11 +268,21 @@ def _tokens_an_item(question: Question, count: Callable[[str], int]) -> float:
     return total / len(sample)
 
 
-def _cost(request: Request, count: Callable[[str], int]) -> int:
+def _cost(asked: Request | Ask, count: Callable[[str], int]) -> int:
+    request = asked.request if isinstance(asked, Ask) else asked
+    if isinstance(request, Read | Embed):
+        return count(request.text)
     prompt = count(_text(request.prompt))
-    if isinstance(request, Generate):
-        return prompt + request.max_new_tokens
-    return prompt + sum(count(text) for text in request.continuations)
+    match request:
+        case Generate():
+            return prompt + request.max_new_tokens
+        case Score():
+            return prompt + sum(count(text) for text in request.continuations)
+        case Trace():
+            return prompt + count(request.continuation)
+        case Attribute():
+            steps = request.steps if request.method == "integrated_gradients" else 1
+            return _GRADIENT_COST * steps * prompt
 
 
 def _text(prompt: Prompt) -> str:
@@ -264,13 +291,25 @@ def _text(prompt: Prompt) -> str:
     )
 
 
-def _made_up(request: Request) -> Response:
-    if isinstance(request, Generate):
-        return Generation(text="word " * (request.max_new_tokens // 2), tokens=request.max_new_tokens, finished=True)
-    options = len(request.continuations)
-    return Scores(
-        log_probabilities=tuple(-1.0 - n for n in range(options)), tokens=(1,) * options, greedy=(False,) * options
-    )
+def _made_up(asked: Request | Ask) -> Response:
+    request = asked.request if isinstance(asked, Ask) else asked
+    match request:
+        case Generate():
+            text = "word " * (request.max_new_tokens // 2)
+            return Generation(text=text, tokens=request.max_new_tokens, finished=True)
+        case Score():
+            options = len(request.continuations)
+            falling = tuple(-1.0 - n for n in range(options))
+            return Scores(log_probabilities=falling, tokens=(1,) * options, greedy=(False,) * options)
+        case Trace():
+            tokens = len(request.continuation) // _CHARACTERS_A_TOKEN + 1
+            return Traced(log_probabilities=(-1.0,) * tokens, log_odds=(-0.5,) * tokens)
+        case Read():
+            return Traced(log_probabilities=(-1.0,) * (len(request.text) // _CHARACTERS_A_TOKEN + 1))
+        case Embed():
+            return Embedding(vector=(1.0,))
+        case Attribute():
+            return Attribution(spans=((0, len(request.within)),), values=(1.0,))
 
 
 def _device(study: Study) -> str:

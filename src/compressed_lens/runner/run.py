@@ -254,11 +254,13 @@ class _Session:
 
 
 def _first_prompts(question: Question) -> list[Prompt]:
+    from compressed_lens.lm.protocol import Generate, Score
+
     prompts = []
     for item in islice(question.task.items, 2):
         steps = question.instance.steps(question.task, item)
         try:
-            prompts += [request.prompt for request in next(steps)]
+            prompts += [request.prompt for request in next(steps) if isinstance(request, Generate | Score)]
         except StopIteration:
             continue
         finally:

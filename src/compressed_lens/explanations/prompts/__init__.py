@@ -14,7 +14,7 @@ def template(name: str) -> str:
     return (files(__name__) / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def fill(text: str, **values: Any) -> str:
+def fill(text: str, /, **values: Any) -> str:
     """Return `text` with every {gap} replaced by its value; the values themselves are never parsed.
 
     Raises:
