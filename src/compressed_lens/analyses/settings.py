@@ -27,6 +27,16 @@ def at_least_one(setting: str, value: object) -> None:
         raise StudyError(f"The setting {setting} cannot be {value!r}.", fix="Give a whole number of at least 1.")
 
 
+def at_least_zero(setting: str, value: object) -> None:
+    """Check that `value` is a number of at least 0.
+
+    Raises:
+        StudyError: It is not.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+        raise StudyError(f"The setting {setting} cannot be {value!r}.", fix="Give a number of at least 0.")
+
+
 def truth_value(setting: str, value: object) -> None:
     """Check that `value` is true or false.
 

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar
 
 from compressed_lens.analyses.base import Direction, Metric, Record, Steps, Value
-from compressed_lens.analyses.labels import Normalize, choose
-from compressed_lens.analyses.settings import at_least_one, one_of
-from compressed_lens.explanations import prompting
+from compressed_lens.analyses.labels import Normalize
+from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of
 from compressed_lens.explanations.overlap import reference_overlap
-from compressed_lens.explanations.parsing import (
-    OUTCOMES,
-    classify_explanation,
-    clean,
-    find_label,
-    mentions,
-    split_answer,
-    words,
-)
-from compressed_lens.lm.protocol import Generate, Generation, Score, Scores
+from compressed_lens.explanations.parsing import OUTCOMES, mentions, words
+from compressed_lens.explanations.sources import STYLES, Style, ask_explanation
 from compressed_lens.tasks.base import Item, Task, TaskKind
-
-Style = Literal["predict-then-explain", "explain-then-predict"]
 
 
 def _rate(name: str, direction: Direction, summary: str, on_failure: float | None = None) -> Metric:
@@ -35,14 +24,16 @@ class NaturalLanguageExplanation:
 
     Values: `prediction`, `gold`, `correct`, `unparsed`, `explanation`, `outcome` (see
     `parsing.classify_explanation`) and one truth value for each outcome, `words`, `tokens`, `confidence`
-    (probability of the prediction among the labels; None for explain-then-predict), `reference_overlap`,
+    (probability of the prediction among the labels; None where the label is parsed), `reference_overlap`,
     and, where the item's evidence is known, `names_evidence` (all of it) and `names_any_evidence`.
 
     Attributes:
         style: "predict-then-explain": the label by log-probability, then a second turn asks why.
-            "explain-then-predict": one answer with both, parsed.
+            "explain-then-predict" and "zero-shot-cot": one answer with both, parsed.
         normalize: Score of a label: the "sum" of its tokens' log-probabilities, or their "mean".
         max_new_tokens: Longest answer, in tokens.
+        temperature: 0 is greedy; above it the text is drawn. Labels that are scored are always greedy.
+        seed: Which draw.
     """
 
     name: ClassVar[str] = "nle"
@@ -75,59 +66,43 @@ class NaturalLanguageExplanation:
     style: Style = "predict-then-explain"
     normalize: Normalize = "sum"
     max_new_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        one_of("style", self.style, ("predict-then-explain", "explain-then-predict"))
+        one_of("style", self.style, STYLES)
         one_of("normalize", self.normalize, ("sum", "mean"))
         at_least_one("max_new_tokens", self.max_new_tokens)
+        at_least_zero("temperature", self.temperature)
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for a label and its explanation."""
-        labels, gold = task.labels_of(item), item.answers[0]
-        if self.style == "explain-then-predict":
-            answered = yield [
-                Generate(prompt=prompting.explain_then_predict(task, item), max_new_tokens=self.max_new_tokens)
-            ]
-            answer = cast(Generation, answered[0])
-            text, label_part = split_answer(answer.text)
-            label = find_label(answer.text if label_part is None else label_part, labels)
-            return _record(item, labels, text, answer, label=label, confidence=None)
-        scored = yield [Score(prompt=prompting.classify(task, item), continuations=labels)]
-        choice = choose(labels, cast(Scores, scored[0]), self.normalize)
-        if choice is None:
-            return Record(values={"prediction": None, "gold": gold}, failed="a label has no finite log-probability")
-        label = choice.prediction
-        answered = yield [Generate(prompt=prompting.explain(task, item, label), max_new_tokens=self.max_new_tokens)]
-        answer = cast(Generation, answered[0])
-        return _record(item, labels, clean(answer.text), answer, label=label, confidence=choice.probabilities[label])
-
-
-def _record(
-    item: Item,
-    labels: tuple[str, ...],
-    text: str,
-    answer: Generation,
-    *,
-    label: str | None,
-    confidence: float | None,
-) -> Record:
-    outcome = classify_explanation(text, labels=labels, inputs=item.fields.values(), finished=answer.finished)
-    evidence = item.extra.get("evidence") or ()
-    named = [mentions(text, str(word)) for word in evidence]
-    values: dict[str, Value] = {
-        "prediction": label,
-        "gold": item.answers[0],
-        "correct": label == item.answers[0],
-        "unparsed": label is None,
-        "confidence": confidence,
-        "explanation": text,
-        "outcome": outcome,
-        "usable": outcome == "ok",
-        **{name: outcome == name for name in OUTCOMES if name != "ok"},
-        "words": len(words(text)),
-        "tokens": answer.tokens,
-        "reference_overlap": reference_overlap(text, item.references),
-        "names_evidence": all(named) if named else None,
-        "names_any_evidence": any(named) if named else None,
-    }
-    return Record(values=values)
+        told = yield from ask_explanation(
+            task,
+            item,
+            style=self.style,
+            normalize=self.normalize,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+        )
+        label, text = told.prediction, told.text
+        evidence = item.extra.get("evidence") or ()
+        named = [mentions(text, str(word)) for word in evidence]
+        values: dict[str, Value] = {
+            "prediction": label,
+            "gold": item.answers[0],
+            "correct": label == item.answers[0],
+            "unparsed": label is None,
+            "confidence": told.probabilities.get(label) if label is not None else None,
+            "explanation": text,
+            "outcome": told.outcome,
+            "usable": told.outcome == "ok",
+            **{name: told.outcome == name for name in OUTCOMES if name != "ok"},
+            "words": len(words(text)),
+            "tokens": told.answer.tokens,
+            "reference_overlap": reference_overlap(text, item.references),
+            "names_evidence": all(named) if named else None,
+            "names_any_evidence": any(named) if named else None,
+        }
+        return Record(values=values)

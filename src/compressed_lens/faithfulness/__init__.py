@@ -1,0 +1,1 @@
+"""Tests of whether self-explanations are faithful, one file a test."""

@@ -1,0 +1,1 @@
+"""Quality of explanations and counterfactuals, one file a measure."""
