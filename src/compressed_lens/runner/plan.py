@@ -261,7 +261,7 @@ def _tokens_an_item(question: Question, count: Callable[[str], int]) -> float:
             for _ in range(_MOST_STEPS):
                 total += sum(_cost(request, count) for request in asked)
                 asked = steps.send([_made_up(request) for request in asked])
-        except StopIteration:
+        except (StopIteration, LensError):
             pass
         finally:
             steps.close()
