@@ -253,7 +253,11 @@ def test_recall_without_a_finite_score_fails_and_keeps_the_text() -> None:
         ("accuracy", {"mod": "score"}, "no setting 'mod'. Did you mean 'mode'?"),
         ("accuracy", {"mode": "guess"}, "mode cannot be 'guess'. One of: score, generate."),
         ("accuracy", {"normalize": True}, "normalize cannot be True"),
-        ("nle", {"style": "cot"}, "style cannot be 'cot'. One of: predict-then-explain, explain-then-predict."),
+        (
+            "nle",
+            {"style": "cot"},
+            "style cannot be 'cot'. One of: predict-then-explain, explain-then-predict, zero-shot-cot.",
+        ),
         ("nle", {"max_new_tokens": 0}, "max_new_tokens cannot be 0"),
         ("recall", {"ask": "shout"}, "ask cannot be 'shout'"),
         ("recall", {"rank": "yes"}, "rank cannot be 'yes'. Give true or false."),
