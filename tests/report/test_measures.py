@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from compressed_lens.comparison.measures import figures
 from compressed_lens.report import latex, metrics_table, write_report
-from compressed_lens.report.measures import figures
 from compressed_lens.report.run_data import RunData
 from compressed_lens.runner import load_run
 

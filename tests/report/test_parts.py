@@ -6,10 +6,10 @@ import math
 
 import pytest
 
+from compressed_lens.comparison.series import Measure, Outcome, Series
 from compressed_lens.report import formatting
 from compressed_lens.report.explorer import choose
 from compressed_lens.report.panels import _ticks
-from compressed_lens.report.run_data import Measure, Outcome, Series
 
 RIGHT = Measure(name="right", value="right", direction="higher", unit="rate", summary="")
 

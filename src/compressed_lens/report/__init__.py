@@ -1,7 +1,7 @@
 """Reports from a run's database: HTML, Markdown, CSV, LaTeX and Polars. No torch."""
 
+from compressed_lens.comparison.measures import metrics_table
 from compressed_lens.report.build import write_report
 from compressed_lens.report.latex import latex
-from compressed_lens.report.measures import metrics_table
 
 __all__ = ["latex", "metrics_table", "write_report"]

@@ -6,9 +6,9 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from compressed_lens.comparison.measures import figures, figures_frame
 from compressed_lens.errors import RunError
 from compressed_lens.report.markdown import markdown
-from compressed_lens.report.measures import figures, figures_frame
 from compressed_lens.report.page import html
 from compressed_lens.report.run_data import RunData
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series
 from compressed_lens.report.formatting import clipped, visible
-from compressed_lens.report.run_data import FULL, Gate, Measure, Outcome, Series
 
 if TYPE_CHECKING:
     import polars as pl

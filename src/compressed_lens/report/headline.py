@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from compressed_lens.comparison.measures import CONFIDENCE, Figure
+from compressed_lens.comparison.series import FULL, Variant
 from compressed_lens.report.formatting import bounds, counted, difference, difference_unit, listed
-from compressed_lens.report.measures import CONFIDENCE, Figure
-from compressed_lens.report.run_data import FULL, Variant
 
 Tone = Literal["worse", "better", "different", "open", "failed", "unavailable"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from compressed_lens.comparison.measures import Figure
+from compressed_lens.comparison.series import FULL, Outcome, Series
 from compressed_lens.report import explorer, overview
 from compressed_lens.report.formatting import clipped, visible
 from compressed_lens.report.headline import headline
-from compressed_lens.report.measures import Figure
 from compressed_lens.report.panels import HeatCell, heat_maps, panels
-from compressed_lens.report.run_data import FULL, Outcome, RunData, Series
+from compressed_lens.report.run_data import RunData
 
 _SYMBOLS = {
     "worse": "▼",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compressed_lens.comparison.series import FULL, Gate, Measure, Series, Variant
 from compressed_lens.report.formatting import amount, counted, listed, number, settings_text, size
-from compressed_lens.report.run_data import FULL, Gate, Measure, RunData, Series, Variant
+from compressed_lens.report.run_data import RunData
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,10 +12,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from compressed_lens.comparison.measures import REPLICATES, Figure
 from compressed_lens.report import explorer, overview
 from compressed_lens.report.formatting import counted, number, visible
 from compressed_lens.report.headline import headline
-from compressed_lens.report.measures import REPLICATES, Figure
 from compressed_lens.report.panels import absent, heat_maps, heat_note, loss_level, panels
 from compressed_lens.report.run_data import RunData
 from compressed_lens.statistics import FEW_CHANGES

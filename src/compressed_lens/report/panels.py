@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from compressed_lens.comparison.measures import Figure
+from compressed_lens.comparison.series import Gate
 from compressed_lens.report.formatting import (
     DASH,
     MINUS,
@@ -17,8 +19,6 @@ from compressed_lens.report.formatting import (
     value_bounds,
 )
 from compressed_lens.report.headline import Labels, anchor_of
-from compressed_lens.report.measures import Figure
-from compressed_lens.report.run_data import Gate
 
 _MARGIN = 0.06
 _TICKS = 4

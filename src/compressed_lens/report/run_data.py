@@ -1,81 +1,17 @@
-"""A run as the report reads it: frames from the database, and outcomes lined up item by item."""
+"""A run as the report reads it: frames from the database, and what is computed of them."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from compressed_lens.comparison.series import Series, Variant, series_of, variant_list
 
 if TYPE_CHECKING:
     import polars as pl
-
-FULL = "full"
-Gate = Literal["reference", "passed", "failed", "unavailable", "pending"]
-_GATES: Mapping[str, Gate] = {
-    "passed": "passed",
-    "marked": "failed",
-    "refused": "failed",
-    "unavailable": "unavailable",
-    "pending": "pending",
-}
-
-
-class RunFrames(Protocol):
-    """What the tables need of a run; `runner.Run` and `RunData` are such."""
-
-    @property
-    def records(self) -> pl.DataFrame:
-        """One row a record."""
-
-    @property
-    def cells(self) -> pl.DataFrame:
-        """One row a (model, variant, task, analysis)."""
-
-    @property
-    def variants(self) -> pl.DataFrame:
-        """One row a (model, variant)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One variant of one model, as recorded.
-
-    Attributes:
-        status: The store's word: passed, marked, refused, unavailable or pending.
-        findings: Integrity findings, as `quantization.integrity.findings.Finding` writes them.
-        speed: Sums over all sessions: seconds, planned_tokens, executed_tokens, records.
-    """
-
-    model: str
-    name: str
-    status: str
-    reason: str
-    fingerprint: str
-    recipe: Mapping[str, Any]
-    audit: Mapping[str, Any]
-    findings: tuple[Mapping[str, Any], ...]
-    bytes_on_disk: int | None
-    memory_bytes: int | None
-    speed: Mapping[str, float]
-    loaded: Mapping[str, Any]
-
-    @property
-    def gate(self) -> Gate:
-        """How the variant stands; full precision that failed its own checks is failed too."""
-        gate = _GATES.get(self.status, "pending")
-        return "reference" if self.name == FULL and gate == "passed" else gate
-
-    @property
-    def broken(self) -> tuple[Mapping[str, Any], ...]:
-        """Findings that fail the gate."""
-        return tuple(f for f in self.findings if not f.get("passed", True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,129 +62,3 @@ class RunData:
     def series(self) -> tuple[Series, ...]:
         """The outcomes, lined up."""
         return series_of(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """A metric as it was declared when the run was made (`analyses.base.Metric`)."""
-
-    name: str
-    value: str
-    direction: str
-    unit: str
-    summary: str
-    on_failure: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One record: named results, and the reason when there is no usable outcome."""
-
-    values: Mapping[str, Any]
-    failed: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """The outcomes of one (model, task, analysis) under all its variants, lined up by item and repeat.
-
-    Attributes:
-        method: Name of the analysis in the registry.
-        settings: Its settings.
-        rows: (item, repeat) of each row, in task order.
-        groups: Group of each row; "" where there is none.
-        outcomes: For each variant, one outcome a row; None where nothing was recorded (yet).
-        planned: For each variant, the records the study asks for.
-    """
-
-    model: str
-    task: str
-    analysis: str
-    method: str
-    settings: Mapping[str, Any]
-    measures: tuple[Measure, ...]
-    rows: tuple[tuple[str, int], ...]
-    groups: tuple[str, ...]
-    outcomes: Mapping[str, tuple[Outcome | None, ...]]
-    planned: Mapping[str, int]
-
-    @property
-    def repeated(self) -> bool:
-        """Whether any item has several repeats; its rows are then resampled together."""
-        return len({item for item, _ in self.rows}) < len(self.rows)
-
-    def column(self, variant: str, measure: Measure) -> NDArray[np.float64]:
-        """Return a measure of every row, shape [rows]: NaN where it does not apply or nothing was recorded."""
-        return np.array([_number(outcome, measure) for outcome in self.outcomes[variant]], dtype=np.float64)
-
-
-def variant_list(frame: pl.DataFrame) -> tuple[Variant, ...]:
-    """Read the variants frame."""
-    return tuple(
-        Variant(
-            model=row["model"],
-            name=row["variant"],
-            status=row["status"],
-            reason=row["reason"] or "",
-            fingerprint=row["fingerprint"] or "",
-            recipe=_parsed(row["recipe"]),
-            audit=_parsed(row["audit"]),
-            findings=tuple(_parsed(row["integrity"]).get("findings", ())),
-            bytes_on_disk=row["bytes_on_disk"],
-            memory_bytes=row["memory_bytes"],
-            speed=_parsed(row["speed"]),
-            loaded=_parsed(row["loaded"]),
-        )
-        for row in frame.iter_rows(named=True)
-    )
-
-
-def series_of(run: RunFrames) -> tuple[Series, ...]:
-    """Line up a run's records by (model, task, analysis), in the order of the study."""
-    found: dict[tuple[str, str, str], dict[tuple[str, int, str], dict[str, Outcome]]] = {}
-    columns = ("model", "task", "analysis", "variant", "item", "repeat", "group", "failed", "values")
-    for model, task, analysis, variant, item, repeat, group, failed, values in run.records.select(columns).iter_rows():
-        rows = found.setdefault((model, task, analysis), {})
-        row = rows.setdefault((item, repeat, group or ""), {})
-        row[variant] = Outcome(values=json.loads(values), failed=failed)
-    places: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for cell in run.cells.iter_rows(named=True):
-        places.setdefault((cell["model"], cell["task"], cell["analysis"]), []).append(cell)
-    return tuple(_series(key, cells, found.get(key, {})) for key, cells in places.items())
-
-
-def _series(
-    key: tuple[str, str, str],
-    cells: list[dict[str, Any]],
-    rows: Mapping[tuple[str, int, str], Mapping[str, Outcome]],
-) -> Series:
-    known: dict[str, Any] = next((cell for cell in cells if cell["metrics"]), {})
-    model, task, analysis = key
-    return Series(
-        model=model,
-        task=task,
-        analysis=analysis,
-        method=known.get("method") or analysis,
-        settings=_parsed(known.get("settings")),
-        measures=tuple(Measure(**declared) for declared in json.loads(known.get("metrics") or "[]")),
-        rows=tuple((row[0], row[1]) for row in rows),
-        groups=tuple(row[2] for row in rows),
-        outcomes={cell["variant"]: tuple(row.get(cell["variant"]) for row in rows.values()) for cell in cells},
-        planned={cell["variant"]: cell["items"] for cell in cells},
-    )
-
-
-def _number(outcome: Outcome | None, measure: Measure) -> float:
-    if outcome is None:
-        return math.nan
-    if outcome.failed is not None:
-        return math.nan if measure.on_failure is None else measure.on_failure
-    value = outcome.values.get(measure.value)
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        return math.nan
-    return float(value)
-
-
-def _parsed(text: str | None) -> dict[str, Any]:
-    value = json.loads(text) if text else {}
-    return value if isinstance(value, dict) else {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.report.run_data import FULL, Gate, Measure, RunFrames, Series, series_of, variant_list
+from compressed_lens.comparison.series import FULL, Gate, Measure, RunFrames, Series, series_of, variant_list
 from compressed_lens.statistics import (
     Flips,
     Interval,
