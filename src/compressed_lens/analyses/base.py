@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from compressed_lens.lm.protocol import Ask, Request, Response
@@ -11,6 +11,15 @@ from compressed_lens.tasks.base import Item, Task, TaskKind
 
 Value = str | int | float | bool | None | list[Any] | dict[str, Any]
 Direction = Literal["higher", "lower", "neither"]
+Family = Literal["task", "quality", "faithfulness", "other"]
+_FAMILIES: Mapping[str, Family] = {
+    "analyses": "task",
+    "knowledge": "task",
+    "explanations": "quality",
+    "judging": "quality",
+    "quality": "quality",
+    "faithfulness": "faithfulness",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +46,9 @@ class Metric:
         unit: "rate" (0 to 1, shown in %), "nats", "tokens", "characters"…
         summary: What it says, in one line.
         on_failure: Value a failed record counts as; None leaves failed records out (and their count is shown).
+        primary: Whether it is what the analysis is about. Where none says so, the first metric is. Primary metrics are
+            corrected for multiplicity among themselves, and variants are ranked by them.
+        family: What it is about, where that is not the family of its analysis (`family_of`).
     """
 
     name: str
@@ -45,6 +57,8 @@ class Metric:
     unit: str
     summary: str
     on_failure: float | None = None
+    primary: bool = False
+    family: Family | None = None
 
 
 Steps = Generator[list[Request | Ask], list[Response], Record]
@@ -58,8 +72,9 @@ class Analysis(Protocol):
     the record. Implementations are frozen dataclasses whose fields are the settings (they enter the
     cell's identity) and are registered in `analyses.REGISTRY` as zero-argument-constructible classes.
 
-    Two optional attributes: `roles`, a property with the names of the other models it asks (see `lm.protocol.Ask`),
-    and `window`, a class variable with the most items in flight at a time, for analyses with many requests an item.
+    Three optional attributes: `roles`, a property with the names of the other models it asks (see `lm.protocol.Ask`),
+    `window`, a class variable with the most items in flight at a time, for analyses with many requests an item, and
+    `family`, a class variable with what its metrics are about (see `family_of`).
     """
 
     name: ClassVar[str]
@@ -74,3 +89,19 @@ def roles_of(analysis: Analysis) -> tuple[str, ...]:
     """Return the names of the models, other than the one under study, that `analysis` asks; each once."""
     named = getattr(analysis, "roles", ())
     return tuple(dict.fromkeys(name for name in named if name != "self"))
+
+
+def family_of(analysis: Analysis) -> Family:
+    """Return what an analysis is about: its `family`, else that of the package it lives in, else "other"."""
+    own: Family | None = getattr(analysis, "family", None)
+    package, _, rest = type(analysis).__module__.partition(".")
+    return own or (_FAMILIES.get(rest.partition(".")[0], "other") if package == "compressed_lens" else "other")
+
+
+def declared_metrics(analysis: Analysis) -> tuple[Metric, ...]:
+    """Return the metrics of an analysis with what they leave open filled in: family, and which are primary."""
+    chosen = any(metric.primary for metric in analysis.metrics)
+    return tuple(
+        replace(metric, primary=metric.primary or not (chosen or place), family=metric.family or family_of(analysis))
+        for place, metric in enumerate(analysis.metrics)
+    )

@@ -40,7 +40,9 @@ class Question:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics over its records, as JSON types."""
-        return [asdict(metric) for metric in self.instance.metrics]
+        from compressed_lens.analyses.base import declared_metrics
+
+        return [asdict(metric) for metric in declared_metrics(self.instance)]
 
 
 @dataclass(frozen=True, kw_only=True)

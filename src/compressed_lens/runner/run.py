@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Hashable
 from dataclasses import asdict
 from itertools import islice
@@ -163,6 +164,7 @@ class _Session:
                     "method": model.method,
                     "batch_rule": model.batch_rule,
                     "trust_remote_code": base.spec.trust_remote_code,
+                    "parameters": _parameters(model),
                 },
             )
         self._store.put_work(self._session, build, amounts)
@@ -251,6 +253,12 @@ class _Session:
         self._environment = {**self._environment, **more}
         self._store.put_environment(self._session, self._environment)
         _replace(self._store.folder / "environment.json", json.dumps(self._environment, indent=2) + "\n")
+
+
+def _parameters(model: HFModel) -> int:
+    """Count the weights of a model, each element of a packed layer as one."""
+    states = [(p, getattr(p, "quant_state", None)) for p in model.module.parameters()]
+    return sum(math.prod(p.shape if state is None else state.shape) for p, state in states)
 
 
 def _first_prompts(question: Question) -> list[Prompt]:
