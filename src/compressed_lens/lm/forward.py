@@ -75,6 +75,18 @@ class Passes:
         prefix = Prefix(cache=cache, mask=mask, length=length) if isinstance(cache, Cache) else None
         return output.logits[:, -keep:].float(), prefix
 
+    def read(self, rows: Sequence[Sequence[int]], *, keep: int) -> Tensor:
+        """Run rows from their first token and leave nothing behind.
+
+        Returns:
+            Logits of the last `keep` positions [rows, keep, vocabulary] in float32.
+        """
+        ids, mask = self.left_padded(rows)
+        with torch.no_grad():
+            output = self.call(input_ids=ids, mask=mask, positions=positions_of(mask), keep=keep, use_cache=False)
+        logits: Tensor = output.logits[:, -keep:].float()
+        return logits
+
     def extend(self, prefix: Prefix, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Prefix]:
         """Run rows that follow `prefix`, padded on the right; the prefix's cache is used up.
 

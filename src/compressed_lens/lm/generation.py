@@ -1,11 +1,16 @@
-"""Greedy decoding of a batch of prompts; a row leaves the batch as soon as its answer ends."""
+"""Decoding of a batch of prompts, greedy or drawn; a row leaves the batch as soon as its answer ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
+from compressed_lens.ids import digest
 from compressed_lens.lm.forward import Passes
 from compressed_lens.lm.protocol import Generation
 from compressed_lens.lm.text import answer_text
@@ -24,6 +29,8 @@ class Decoding:
         prompt: Token ids the answer follows.
         limit: Most new tokens.
         stop: Strings the answer ends before.
+        temperature: What logits are divided by before a token is drawn; 0 takes the likeliest.
+        seed: Which draw.
         new: Ids so far, the end token included.
         finished: Whether the answer ended by itself.
     """
@@ -31,12 +38,26 @@ class Decoding:
     prompt: Sequence[int]
     limit: int
     stop: tuple[str, ...]
+    temperature: float = 0.0
+    seed: int = 0
     new: list[int] = field(default_factory=list)
     finished: bool = False
+    _dice: Random = field(default_factory=Random, repr=False)
+
+    def restart(self) -> None:
+        """Forget the answer; its random numbers begin again, from the prompt and the seed alone."""
+        self.new, self.finished = [], False
+        self._dice = Random(digest([list(self.prompt), self.seed], length=32))
+
+    def draw(self, logits: Tensor) -> int:
+        """Return a token drawn from the distribution with these logits [vocabulary]."""
+        cumulative = (logits.double() / self.temperature).softmax(dim=-1).cumsum(dim=-1)
+        place = torch.searchsorted(cumulative, cumulative[-1:] * self._dice.random(), right=True)
+        return min(int(place), len(logits) - 1)
 
 
 class Decoder:
-    """Greedy decoding with one model.
+    """Decoding with one model.
 
     Args:
         passes: The model's forward passes.
@@ -56,7 +77,7 @@ class Decoder:
     def run(self, rows: Sequence[Decoding]) -> list[Generation]:
         """Decode every row to its end; rows are started afresh, so a call that failed may be repeated."""
         for row in rows:
-            row.new, row.finished = [], False
+            row.restart()
         active = [row for row in rows if row.limit > 0]
         if self._strict:
             for row in active:
@@ -68,10 +89,10 @@ class Decoder:
     def _decode(self, active: list[Decoding]) -> None:
         logits, prefix = self._passes.start([row.prompt for row in active])
         if prefix is None:
-            self._recompute(active, first=logits[:, -1].argmax(dim=-1).tolist())
+            self._recompute(active, first=_choose(active, logits[:, -1]))
             return
         while True:
-            tokens: list[int] = logits[:, -1].argmax(dim=-1).tolist()
+            tokens = _choose(active, logits[:, -1])
             going = [i for i, (row, token) in enumerate(zip(active, tokens, strict=True)) if self._take(row, token)]
             if not going:
                 return
@@ -86,7 +107,7 @@ class Decoder:
         while active:
             if tokens is None:
                 logits, _ = self._passes.start([[*row.prompt, *row.new] for row in active])
-                tokens = logits[:, -1].argmax(dim=-1).tolist()
+                tokens = _choose(active, logits[:, -1])
             active = [row for row, token in zip(active, tokens, strict=True) if self._take(row, token)]
             tokens = None
 
@@ -115,3 +136,22 @@ class Decoder:
     def _cut(row: Decoding, text: str) -> int | None:
         """Return where the first stop string of `text` begins, or None."""
         return min((place for stop in row.stop if (place := text.find(stop)) >= 0), default=None)
+
+
+def end_tokens(module: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return every token that ends an answer, by the generation settings, the configuration and the tokenizer."""
+    named = [
+        getattr(getattr(module, "generation_config", None), "eos_token_id", None),
+        getattr(module.config.get_text_config(), "eos_token_id", None),
+        tokenizer.eos_token_id,
+    ]
+    ends: set[int] = set()
+    for value in named:
+        ends.update([] if value is None else [value] if isinstance(value, int) else value)
+    return frozenset(ends)
+
+
+def _choose(rows: Sequence[Decoding], logits: Tensor) -> list[int]:
+    """Return the next token of every row, from its logits [rows, vocabulary]."""
+    best: list[int] = logits.argmax(dim=-1).tolist()
+    return [row.draw(own) if row.temperature > 0 else token for row, own, token in zip(rows, logits, best, strict=True)]

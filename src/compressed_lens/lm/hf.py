@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
-from compressed_lens.errors import ModelError
 from compressed_lens.ids import digest, folder_digest
 from compressed_lens.lm import probes
+from compressed_lens.lm.attribution import Question, attribute_rows
 from compressed_lens.lm.batching import pack, run_halving
 from compressed_lens.lm.forward import BatchRule, Passes, batch_rule
-from compressed_lens.lm.generation import Decoder, Decoding
-from compressed_lens.lm.protocol import Embed, Generate, Generation, Prompt, Read, Request, Score, Scores
-from compressed_lens.lm.scoring import Scored, Scoring, score_batch
-from compressed_lens.lm.text import Rendered, encode_plain, join, render, uses_bos
+from compressed_lens.lm.generation import Decoder, Decoding, end_tokens
+from compressed_lens.lm.protocol import (
+    Attribute,
+    Attribution,
+    Embed,
+    Embedding,
+    Generate,
+    Generation,
+    Prompt,
+    Read,
+    Request,
+    Score,
+    Scores,
+    Trace,
+    Traced,
+)
+from compressed_lens.lm.reading import Reader
+from compressed_lens.lm.scoring import Scoring, score_batch
+from compressed_lens.lm.text import Rendered
+from compressed_lens.lm.trace import trace_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_REMEMBERED = 4096
 BATCH_TOKENS = 8192
+_BACKWARD = 4  # a token whose gradient is taken needs about so many times the memory
 
 Ids = tuple[int, ...]
 
@@ -67,9 +83,8 @@ class HFModel:
         self._passes = Passes(module)
         self.batch_rule: BatchRule = rule or batch_rule(self._passes)
         self._strict = self.batch_rule == "strict"
-        self._decoder = Decoder(self._passes, tokenizer, _end_tokens(self.module, tokenizer), strict=self._strict)
-        self._render: Callable[[Prompt], Rendered] = lru_cache(_REMEMBERED)(lambda p: render(tokenizer, p))
-        self._options: Callable[[Score], list[Ids]] = lru_cache(_REMEMBERED)(self._tokenize_options)
+        self._decoder = Decoder(self._passes, tokenizer, end_tokens(self.module, tokenizer), strict=self._strict)
+        self._reader = Reader(tokenizer, context=self._passes.context, name=name)
 
     @classmethod
     def load(
@@ -140,25 +155,22 @@ class HFModel:
 
     def render(self, prompt: Prompt) -> Rendered:
         """Return the text and ids the model reads for `prompt`."""
-        return self._render(prompt)
+        return self._reader.render(prompt)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Return the token ids of a rendered prompt, with exactly one BOS where the model uses one."""
-        return list(self._render(prompt).ids)
+        return list(self._reader.render(prompt).ids)
 
     def check(self, request: Request) -> None:
-        """Raise what `generate` or `score` would raise because of this request alone.
+        """Raise what executing `request` would raise because of this request alone.
 
         Raises:
-            ModelError: The prompt cannot be rendered, or is too long for the context.
+            ModelError: The prompt cannot be rendered or is too long for the context, or there is nothing to read.
         """
-        if isinstance(request, Score):
-            self._options(request)
-        elif not isinstance(request, Read | Embed):
-            self._check_length(len(self._render(request.prompt).ids) + 1)
+        self._reader.check(request)
 
     def generate(self, requests: Sequence[Generate], *, batch_tokens: int = BATCH_TOKENS) -> list[Generation]:
-        """Answer every request greedily, in order.
+        """Answer every request, in order; greedily, or drawn where it has a temperature.
 
         An answer ends at an end token, before a stop string, after `max_new_tokens`, or where the context is full.
 
@@ -168,10 +180,12 @@ class HFModel:
         rows: list[Decoding] = []
         for request in requests:
             self.check(request)
-            ids = self._render(request.prompt).ids
+            ids = self._reader.prompt(request.prompt)
             room = request.max_new_tokens if self.context_length is None else self.context_length - len(ids)
             limit = min(request.max_new_tokens, room)
-            rows.append(Decoding(prompt=ids, limit=limit, stop=request.stop))
+            rows.append(
+                Decoding(prompt=ids, limit=limit, stop=request.stop, temperature=request.temperature, seed=request.seed)
+            )
         found: dict[int, Generation] = {}
 
         def work(batch: Sequence[int]) -> None:
@@ -190,9 +204,9 @@ class HFModel:
         groups: dict[Ids, Scoring] = {}
         asked: list[tuple[Scoring, list[Ids]]] = []
         for request in requests:
-            prompt = self._render(request.prompt)
-            group = groups.setdefault(prompt.ids, Scoring(prompt=prompt.ids))
-            options = self._options(request)
+            ids = self._reader.prompt(request.prompt)
+            group = groups.setdefault(ids, Scoring(prompt=ids))
+            options = self._reader.options(request)
             group.options.update(dict.fromkeys(options))
             asked.append((group, options))
         todo = list(groups.values())
@@ -201,11 +215,59 @@ class HFModel:
                 [todo[i] for i in batch],
                 lambda part: score_batch(self._passes, part, batch_tokens=batch_tokens, strict=self._strict),
             )
-        return [_scores(group, options) for group, options in asked]
+        return [group.scores(options) for group, options in asked]
+
+    def trace(self, requests: Sequence[Trace], *, batch_tokens: int = BATCH_TOKENS) -> list[Traced]:
+        """Return log-probability and log-odds of every token of each continuation, in order.
+
+        The continuation is joined to the prompt as for `score`.
+
+        Raises:
+            ModelError: A prompt with its continuation is longer than the context, or does not fit into memory.
+        """
+        rows = [self._reader.continued(request.prompt, request.continuation) for request in requests]
+        return trace_rows(self._passes, rows, batch_tokens=batch_tokens, strict=self._strict)
+
+    def read(self, requests: Sequence[Read], *, batch_tokens: int = BATCH_TOKENS) -> list[Traced]:
+        """Return the log-probability of every token of each text, in order (see `token_log_probabilities`)."""
+        rows = self.token_log_probabilities([request.text for request in requests], batch_tokens=batch_tokens)
+        return [Traced(log_probabilities=tuple(row.tolist())) for row in rows]
+
+    def embed(self, requests: Sequence[Embed], *, batch_tokens: int = BATCH_TOKENS) -> list[Embedding]:
+        """Return the mean of the last hidden states of each text's tokens (BOS left out), in order.
+
+        Raises:
+            ModelError: A text is empty or longer than the context.
+        """
+        rows = [self._reader.text(request.text) for request in requests]
+        found = probes.mean_states(
+            self._passes, rows, skip=self._reader.front, batch_tokens=batch_tokens, strict=self._strict
+        )
+        return [Embedding(vector=tuple(vector.tolist())) for vector in found]
+
+    def attribute(self, requests: Sequence[Attribute], *, batch_tokens: int = BATCH_TOKENS) -> list[Attribution]:
+        """Return the contributions of the tokens of a part of each prompt, in order (see `attribution`).
+
+        Raises:
+            ModelError: The part is not in the prompt, the target is empty, or something is too long.
+        """
+        parts = [self._reader.part(request.prompt, request.within) for request in requests]
+        rows = [self._reader.targeted(request.prompt, request.target) for request in requests]
+        questions = [
+            Question(prompt=ids, target=target, places=part.places, method=request.method, steps=request.steps)
+            for request, part, (ids, target) in zip(requests, parts, rows, strict=True)
+        ]
+        values = attribute_rows(self._passes, questions, batch_tokens=batch_tokens // _BACKWARD, strict=self._strict)
+        return [Attribution(spans=part.spans, values=own) for part, own in zip(parts, values, strict=True)]
 
     def next_logits(self, prompts: Sequence[Prompt], *, batch_tokens: int = BATCH_TOKENS) -> Tensor:
         """Return the logits of the token after each prompt [prompts, vocabulary], float32 on the CPU."""
-        return probes.next_logits(self._passes, self._ids(prompts), batch_tokens=batch_tokens, strict=self._strict)
+        return probes.next_logits(
+            self._passes,
+            [self._reader.prompt(prompt) for prompt in prompts],
+            batch_tokens=batch_tokens,
+            strict=self._strict,
+        )
 
     @overload
     def hidden_states(
@@ -248,7 +310,7 @@ class HFModel:
         """
         rows = probes.hidden_states(
             self._passes,
-            self._ids(prompts),
+            [self._reader.prompt(prompt) for prompt in prompts],
             layers=layers,
             last_only=positions == "last",
             batch_tokens=batch_tokens,
@@ -257,7 +319,7 @@ class HFModel:
         return torch.stack(rows) if positions == "last" else rows
 
     def input_gradients(
-        self, prompts: Sequence[Prompt], targets: Sequence[str], *, batch_tokens: int = BATCH_TOKENS // 4
+        self, prompts: Sequence[Prompt], targets: Sequence[str], *, batch_tokens: int = BATCH_TOKENS // _BACKWARD
     ) -> list[Tensor]:
         """Return the gradient of each target's log-probability with respect to its prompt's input embeddings.
 
@@ -266,14 +328,7 @@ class HFModel:
         Raises:
             ModelError: A target is empty, or too long for the context.
         """
-        rows = []
-        for prompt, target in zip(prompts, targets, strict=True):
-            rendered = self._render(prompt)
-            ids = join(self.tokenizer, rendered, target)[len(rendered.ids) :]
-            if not ids:
-                raise ModelError("The target of a gradient is empty.", fix="Give at least one character.")
-            self._check_length(len(rendered.ids) + len(ids))
-            rows.append((rendered.ids, ids))
+        rows = [self._reader.targeted(prompt, target) for prompt, target in zip(prompts, targets, strict=True)]
         return probes.input_gradients(self._passes, rows, batch_tokens=batch_tokens, strict=self._strict)
 
     def token_log_probabilities(self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> list[Tensor]:
@@ -282,50 +337,7 @@ class HFModel:
         Where the model uses a BOS it is read first and every token of the text is scored; otherwise the first
         token cannot be scored and is left out. Texts longer than the context are read in overlapping windows.
         """
-        bos = [int(self.tokenizer.bos_token_id)] if uses_bos(self.tokenizer) else []
-        rows = [[*bos, *encode_plain(self.tokenizer, text)] for text in texts]
+        rows = [self._reader.whole(text) for text in texts]
         return probes.token_log_probabilities(
             self._passes, rows, given=1, batch_tokens=batch_tokens, strict=self._strict
         )
-
-    def _tokenize_options(self, request: Score) -> list[Ids]:
-        """Return the ids of every continuation of a request."""
-        prompt = self._render(request.prompt)
-        options = [join(self.tokenizer, prompt, text)[len(prompt.ids) :] for text in request.continuations]
-        self._check_length(len(prompt.ids) + max(map(len, options), default=0))
-        return options
-
-    def _ids(self, prompts: Sequence[Prompt]) -> list[Ids]:
-        rows = [self._render(prompt).ids for prompt in prompts]
-        for row in rows:
-            self._check_length(len(row))
-        return rows
-
-    def _check_length(self, tokens: int) -> None:
-        if self.context_length is not None and tokens > self.context_length:
-            raise ModelError(
-                f"{tokens} tokens do not fit into the {self.context_length} the model {self.name} reads at once.",
-                fix="Use a shorter prompt or a model with a longer context.",
-            )
-
-
-def _scores(group: Scoring, options: Sequence[Ids]) -> Scores:
-    found: list[Scored] = [scored for option in options if (scored := group.options[option]) is not None]
-    return Scores(
-        log_probabilities=tuple(s.log_probability for s in found),
-        tokens=tuple(len(option) for option in options),
-        greedy=tuple(s.greedy for s in found),
-    )
-
-
-def _end_tokens(module: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return every token that ends an answer, by the generation settings, the configuration and the tokenizer."""
-    named = [
-        getattr(getattr(module, "generation_config", None), "eos_token_id", None),
-        getattr(module.config.get_text_config(), "eos_token_id", None),
-        tokenizer.eos_token_id,
-    ]
-    ends: set[int] = set()
-    for value in named:
-        ends.update([] if value is None else [value] if isinstance(value, int) else value)
-    return frozenset(ends)

@@ -63,19 +63,37 @@ def hidden_states(
     return [found[i] for i in range(len(rows))]
 
 
+def mean_states(passes: Passes, rows: Sequence[Ids], *, skip: int, batch_tokens: int, strict: bool) -> list[Tensor]:
+    """Return the mean of the last hidden states of each row's tokens after the first `skip` [width]."""
+    states = hidden_states(passes, rows, layers=[-1], last_only=False, batch_tokens=batch_tokens, strict=strict)
+    return [state[0, skip:].mean(dim=0) for state in states]
+
+
 def input_gradients(
-    passes: Passes, rows: Sequence[tuple[Ids, Ids]], *, batch_tokens: int, strict: bool
+    passes: Passes,
+    rows: Sequence[tuple[Ids, Ids]],
+    *,
+    scales: Sequence[Sequence[float]] | None = None,
+    batch_tokens: int,
+    strict: bool,
 ) -> list[Tensor]:
     """Return, for (prompt, target) ids, the gradient of the target's log-probability at the prompt's embeddings.
 
-    Each is [prompt tokens, width], in nats per unit of embedding.
+    Each is [prompt tokens, width], in nats per unit of embedding. With `scales`, one number a prompt token, the
+    embeddings are multiplied by them first.
     """
     found: dict[int, Tensor] = {}
 
     def work(batch: Sequence[int]) -> None:
         # The target's last token is only predicted, never read.
         ids, mask = passes.left_padded([[*rows[i][0], *rows[i][1][:-1]] for i in batch])
-        embeddings = passes.module.get_input_embeddings()(ids).detach().requires_grad_(True)
+        embeddings = passes.module.get_input_embeddings()(ids).detach()
+        if scales is not None:
+            for place, row in enumerate(batch):
+                start = ids.shape[1] - len(rows[row][0]) - len(rows[row][1]) + 1
+                scale = torch.tensor(scales[row], dtype=embeddings.dtype, device=embeddings.device)
+                embeddings[place, start : start + len(scale)] *= scale[:, None]
+        embeddings.requires_grad_(True)
         keep = max(len(rows[i][1]) for i in batch)
         with torch.enable_grad():
             output = passes.call(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from compressed_lens.lm.batching import pack, run_halving
 from compressed_lens.lm.forward import Passes, Prefix
+from compressed_lens.lm.protocol import Scores
 
 Ids = tuple[int, ...]
 
@@ -28,6 +29,15 @@ class Scoring:
 
     prompt: Ids
     options: dict[Ids, Scored | None] = field(default_factory=dict)
+
+    def scores(self, options: Sequence[Ids]) -> Scores:
+        """Return the response for `options`, all of them computed."""
+        found: list[Scored] = [scored for option in options if (scored := self.options[option]) is not None]
+        return Scores(
+            log_probabilities=tuple(s.log_probability for s in found),
+            tokens=tuple(len(option) for option in options),
+            greedy=tuple(s.greedy for s in found),
+        )
 
 
 def score_batch(passes: Passes, groups: Sequence[Scoring], *, batch_tokens: int, strict: bool = False) -> None:
