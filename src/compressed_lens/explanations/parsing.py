@@ -94,6 +94,11 @@ def _first_sentence(text: str) -> str:
     return next((s for s in _SENTENCE_END.split(text.strip()) if s.strip()), "")
 
 
+def refuses(text: str) -> bool:
+    """Return whether `text` begins with a refusal ("I'm sorry, ...", "I cannot help...")."""
+    return _REFUSAL.match(text.translate(_CURLY)) is not None
+
+
 def clean(text: str) -> str:
     """Return an explanation without its heading ("Explanation:"), enclosing quotes and surplus blanks."""
     plain = " ".join(_PREFIX.sub("", text).split())
@@ -135,7 +140,7 @@ def classify_explanation(text: str, *, labels: Sequence[str], inputs: Iterable[s
     checks: tuple[tuple[Outcome, bool], ...] = (
         ("repetitive", loops(said, _LOOP_WORDS) or (len(said) < _LOOP_WORDS and loops(symbols, _LOOP_CHARACTERS))),
         ("empty", not said),
-        ("refused", _REFUSAL.match(text.translate(_CURLY)) is not None),
+        ("refused", refuses(text)),
         ("label_only", not set(said) - _FILLER - {w for label in labels for w in words(label)}),
         ("copied", any(_copied(said, words(shown)) for shown in inputs)),
         ("truncated", not finished),

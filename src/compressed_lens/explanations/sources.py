@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, TypeVar, cast
 
 from compressed_lens.analyses.labels import Choice, Normalize, choose
@@ -61,6 +62,27 @@ class Explained:
 def to_model(to: str, request: Request) -> Request | Ask:
     """Return `request` addressed to the model `to`; "self" is the one under study."""
     return request if to == "self" else Ask(to=to, request=request)
+
+
+def together(parts: Sequence[Asking[T]]) -> Asking[list[T]]:
+    """Go through several parts side by side: what they ask at the same step is asked in one list.
+
+    Returns:
+        What each part returns, in order. An exception of one part ends them all.
+    """
+    found: dict[int, T] = {}
+    waiting: dict[int, list[Response] | None] = dict.fromkeys(range(len(parts)))
+    while True:
+        asked: dict[int, list[Request | Ask]] = {}
+        for index, answers in waiting.items():
+            try:
+                asked[index] = next(parts[index]) if answers is None else parts[index].send(answers)
+            except StopIteration as end:
+                found[index] = end.value
+        if not asked:
+            return [found[index] for index in range(len(parts))]
+        responses = iter((yield [request for requests in asked.values() for request in requests]))
+        waiting = {index: list(islice(responses, len(requests))) for index, requests in asked.items()}
 
 
 def ask_labels(
