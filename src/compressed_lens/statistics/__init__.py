@@ -10,15 +10,21 @@ from compressed_lens.statistics.bootstrap import (
     replicate_means,
     unit_sums,
 )
+from compressed_lens.statistics.correlation import Correlation, correlation
 from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
 from compressed_lens.statistics.permutation import holm, sign_flip_p
+from compressed_lens.statistics.ranks import RankTest, average_ranks, rank_test
 
 __all__ = [
     "FEW_CHANGES",
+    "Correlation",
     "Flips",
     "Interval",
+    "RankTest",
+    "average_ranks",
     "bootstrap_means",
+    "correlation",
     "flips",
     "holm",
     "mcnemar_p",
@@ -28,6 +34,7 @@ __all__ = [
     "paired_bootstrap",
     "paired_bootstraps",
     "paired_rate_interval",
+    "rank_test",
     "rate_interval",
     "replicate_means",
     "sign_flip_p",
