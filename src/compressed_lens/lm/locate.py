@@ -9,20 +9,37 @@ from compressed_lens.errors import ModelError
 from compressed_lens.registry import nearest
 
 REFERENCE = "reference"
+SCORER = "testbed-scorer"
+PLANTED = "planted-"
 _SAFE_PATTERNS = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
+def is_embedded(model: str) -> bool:
+    """Return whether `model` names a model that comes with the package."""
+    return model in {REFERENCE, SCORER, *planted_models()}
+
+
+def planted_models() -> tuple[str, ...]:
+    """Return the names of the planted models (docs/planted.md): small changes of the reference model."""
+    return tuple(sorted(f"{PLANTED}{file.stem}" for file in _testbed("planted").glob("*.safetensors")))
+
+
+def _testbed(part: str) -> Path:
+    return Path(__file__).resolve().parents[1] / "testbed" / part
+
+
 def reference_folder() -> Path:
     """Return the folder of the embedded reference model."""
-    return Path(__file__).resolve().parents[1] / "testbed" / "weights"
+    return _testbed("weights")
 
 
 def locate_model(model: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a model.
 
     Args:
-        model: Folder, "reference" for the embedded model, or a hub id such as "org/name" when no such path exists.
+        model: Folder, "reference" for the embedded model, another embedded one (see `is_embedded`), or a hub id such
+            as "org/name" when no such path exists.
         revision: Commit, tag or branch of a hub model; ignored for folders.
 
     Raises:
@@ -39,6 +56,14 @@ def locate_model(model: str | Path, revision: str | None = None) -> Path:
                 fix="Reinstall the package, or make it with `clens testbed train`.",
             )
         return folder
+    if str(model) == SCORER:
+        return _testbed("scorer")
+    if str(model) in planted_models():
+        from compressed_lens.lm.delta import merged_folder
+
+        return merged_folder(
+            reference_folder(), _testbed("planted") / f"{str(model).removeprefix(PLANTED)}.safetensors"
+        )
     if path.is_file():
         raise ModelError(f"The model {path} is a file, not a folder.", fix="Give the folder that holds config.json.")
     if _looks_like_a_path(model):

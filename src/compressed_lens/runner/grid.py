@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from compressed_lens.analyses.base import roles_of
 from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
+from compressed_lens.runner.judges import check_roles
 from compressed_lens.study.schema import Study, TaskSpec
 
 if TYPE_CHECKING:
@@ -33,9 +35,16 @@ class Question:
     settings: Mapping[str, Any]
     seed: int
 
-    def cell(self, fingerprint: str) -> str:
-        """Return the identity of this question asked of the model with `fingerprint`; no names are in it."""
-        return digest([fingerprint, self.task.fingerprint, self.method, self.settings, self.seed], length=24)
+    def cell(self, fingerprint: str, identify: Callable[[str], str]) -> str:
+        """Return the identity of this question asked of the model with `fingerprint`; no names are in it.
+
+        Args:
+            fingerprint: Of the model under study.
+            identify: Gives the digest of another model that the analysis asks, by the name the analysis has for it.
+        """
+        asked = [identify(role) for role in roles_of(self.instance)]
+        settings = {**self.settings, "": asked} if asked else self.settings
+        return digest([fingerprint, self.task.fingerprint, self.method, settings, self.seed], length=24)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -74,6 +83,7 @@ def load_grid(study: Study) -> Grid:
     questions, notes = [], []
     for spec in study.analyses:
         instance = create(spec.analysis_name, spec.settings)
+        check_roles(study, spec.name, instance)
         fitting = [t for t in tasks if t.kind in instance.kinds and (spec.tasks is None or t.name in spec.tasks)]
         if not fitting:
             notes.append(f"Analysis '{spec.name}' fits no task of this study (it wants {' or '.join(instance.kinds)}).")

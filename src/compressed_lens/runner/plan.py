@@ -30,10 +30,11 @@ from compressed_lens.lm.protocol import (
     Traced,
 )
 from compressed_lens.runner.grid import Question, load_grid
+from compressed_lens.runner.judges import Judges
 from compressed_lens.runner.speed import estimate
 from compressed_lens.runner.variants import Base, cache_folder, on_hub, recipe_of
 from compressed_lens.store import Store
-from compressed_lens.study.schema import Study, VariantSpec
+from compressed_lens.study.schema import FULL, Study, VariantSpec
 
 if TYPE_CHECKING:
     from compressed_lens.lm.protocol import Prompt
@@ -137,6 +138,7 @@ def plan(study: Study, *, out: str | Path | None = None) -> Plan:
     cells: list[PlannedCell] = []
     variants: list[PlannedVariant] = []
     measured = []
+    judges = Judges(study)
     try:
         for spec in study.models:
             base = Base(study, spec)
@@ -145,7 +147,7 @@ def plan(study: Study, *, out: str | Path | None = None) -> Plan:
                 check_folder(local)
             costs = {id(q): _tokens_an_item(q, _counter(local)) for q in grid.questions}
             for variant in study.variants_of(spec):
-                done, made, missing = _state(study, base, variant, grid.questions, store)
+                done, made, missing = _state(study, base, judges, variant, grid.questions, store)
                 tokens = 0
                 for q in grid.questions:
                     left = len(q.task.items) - done[id(q)]
@@ -196,7 +198,7 @@ def plan(study: Study, *, out: str | Path | None = None) -> Plan:
 
 
 def _state(
-    study: Study, base: Base, variant: VariantSpec, questions: tuple[Question, ...], store: Store | None
+    study: Study, base: Base, judges: Judges, variant: VariantSpec, questions: tuple[Question, ...], store: Store | None
 ) -> tuple[Counter[int], str, str]:
     """Return the items done of each question (by id), how the variant is made, and what is missing."""
     done: Counter[int] = Counter()
@@ -215,7 +217,8 @@ def _state(
         return done, "missing", str(error)
     if store is not None and known is not None:
         for q in questions:
-            done[id(q)] = len(store.done(q.cell(known["fingerprint"])))
+            cell = q.cell(known["fingerprint"], lambda role: base.digest if role == FULL else judges.identity(role))
+            done[id(q)] = len(store.done(cell))
     return done, made, ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -15,13 +15,14 @@ from compressed_lens.lm.folder import check_folder
 from compressed_lens.runner import speed
 from compressed_lens.runner.environment import environment, torch_environment
 from compressed_lens.runner.grid import Grid, Question, load_grid
+from compressed_lens.runner.judges import Judges
 from compressed_lens.runner.progress import Reporter
 from compressed_lens.runner.results import Run, load_run
 from compressed_lens.runner.variants import Base, cache_folder, describe, free_memory, on_hub, recipe_of
 from compressed_lens.store import Store, plain
 from compressed_lens.store.store import VariantStatus
 from compressed_lens.study.load import to_yaml
-from compressed_lens.study.schema import Study, VariantSpec
+from compressed_lens.study.schema import FULL, Study, VariantSpec
 
 if TYPE_CHECKING:
     from compressed_lens.analyses.base import Record
@@ -80,6 +81,7 @@ class _Session:
         self._study = study
         self._grid = grid
         self._store = store
+        self._judges = Judges(study)
         self._environment = environment(seed=study.seed)
         self._session = store.begin_session(self._environment)
         _replace(store.folder / "study.yaml", to_yaml(study))
@@ -169,7 +171,7 @@ class _Session:
             )
         self._store.put_work(self._session, build, amounts)
         if self._place(base, variant, position, build, known) != "refused":
-            self._ask(model, name, build, amounts)
+            self._ask(base, model, name, build, amounts, full=variant.is_full)
 
     def _place(
         self, base: Base, variant: VariantSpec, position: int, build: str, known: dict[str, Any]
@@ -180,7 +182,7 @@ class _Session:
         status: VariantStatus = "passed" if sound else "refused" if self._study.settings.gate == "strict" else "marked"
         for q in self._grid.questions:
             self._store.put_cell(
-                q.cell(known["fingerprint"]),
+                q.cell(known["fingerprint"], self._identify(base)),
                 (base.spec.name, variant.name, q.task.name, q.analysis),
                 fingerprint=known["fingerprint"],
                 task_fingerprint=q.task.fingerprint,
@@ -200,20 +202,33 @@ class _Session:
     def _finished(self, base: Base, variant: VariantSpec, position: int, build: str, known: dict[str, Any]) -> bool:
         """Whether a variant that was loaded before needs no more asking; its places are then set."""
         refused = self._study.settings.gate == "strict" and not known["integrity"]["passed"]
-        cells = [(q, self._store.done(q.cell(known["fingerprint"]))) for q in self._grid.questions]
+        identify = self._identify(base)
+        cells = [(q, self._store.done(q.cell(known["fingerprint"], identify))) for q in self._grid.questions]
         if not refused and any(len(done) < len(q.task.items) for q, done in cells):
             return False
         self._place(base, variant, position, build, known)
         self._reporter.add(sum(len(q.task.items) for q in self._grid.questions))
         return True
 
-    def _ask(self, model: HFModel, name: str, build: str, amounts: dict[str, float]) -> None:
-        from compressed_lens.engine import Engine, Job
+    def _identify(self, base: Base) -> Callable[[str], str]:
+        return lambda role: base.digest if role == FULL else self._judges.identity(role)
 
-        engine = Engine(model, batch_tokens=self._study.settings.batch_tokens, cache=self._store.responses)
+    def _ask(self, base: Base, model: HFModel, name: str, build: str, amounts: dict[str, float], *, full: bool) -> None:
+        from compressed_lens.engine import Engine, Job
+        from compressed_lens.lm.protocol import Answering
+
+        def others(role: str) -> Answering:
+            if role != FULL:
+                return self._judges.get(role)
+            return model if full else base.full()
+
+        identify = self._identify(base)
+        engine = Engine(
+            model, batch_tokens=self._study.settings.batch_tokens, cache=self._store.responses, others=others
+        )
         written = 0
         for q in self._grid.questions:
-            cell = q.cell(model.fingerprint)
+            cell = q.cell(model.fingerprint, identify)
             done = self._store.done(cell)
             self._reporter.stage(f"{name}: {q.analysis} on {q.task.name}")
             if len(done) >= len(q.task.items):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from compressed_lens.errors import LensError, ModelError
 from compressed_lens.ids import digest, folder_digest
+from compressed_lens.lm.locate import is_embedded
+from compressed_lens.paths import cache_root
 from compressed_lens.study.schema import ModelSpec, Study, VariantSpec
 
 if TYPE_CHECKING:
@@ -33,15 +34,12 @@ def cache_folder(study: Study) -> Path:
 
 def default_cache() -> Path:
     """Return where quantized checkpoints are kept by default: in $CLENS_CACHE, or in the user's cache."""
-    own = os.environ.get("CLENS_CACHE")
-    if own:
-        return Path(own).expanduser() / "variants"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "compressed-lens" / "variants"
+    return cache_root() / "variants"
 
 
 def on_hub(path: str) -> bool:
     """Return whether a model's path can only be a hub id."""
-    return path != "reference" and not path.startswith((".", "/", "~")) and not Path(path).exists()
+    return not is_embedded(path) and not path.startswith((".", "/", "~")) and not Path(path).exists()
 
 
 def recipe_of(study: Study, variant: VariantSpec) -> Recipe | None:
@@ -112,7 +110,8 @@ class Base:
         return locate_model(self.spec.path, self.spec.revision)
 
     @cached_property
-    def _digest(self) -> str:
+    def digest(self) -> str:
+        """Digest of the full-precision model's bytes."""
         return folder_digest(self.folder)
 
     def origin(self, variant: VariantSpec) -> str:
@@ -126,7 +125,7 @@ class Base:
         recipe = recipe_of(self._study, variant)
         if recipe is not None:
             return variant_key(self.folder, recipe, seed=self._study.seed)
-        return self._digest if variant.is_full else folder_digest(self.checkpoint(variant))
+        return self.digest if variant.is_full else folder_digest(self.checkpoint(variant))
 
     def build(self, variant: VariantSpec) -> str:
         """Return the digest of all that decides what the loaded variant computes; errors as `origin`."""
@@ -187,6 +186,12 @@ class Base:
         if base is not None and base.memory_bytes <= _KEPT_BYTES:
             self._kept = base
         return check(loaded.model, base, audit=loaded.audit, full=variant.is_full, probes=probes)
+
+    def full(self) -> HFModel:
+        """Return the full-precision model, for analyses that ask it; it stays in memory until `release`."""
+        if self._kept is None:
+            self._kept = self._open(self.folder, f"{self.spec.name} full")
+        return self._kept
 
     def release(self) -> None:
         """Let go of the full-precision model."""

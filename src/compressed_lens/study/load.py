@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
 from compressed_lens.registry import Registry, nearest
-from compressed_lens.study.schema import ModelSpec, Study, TaskSpec, VariantSpec
+from compressed_lens.study.schema import JudgeSpec, ModelSpec, Study, TaskSpec, VariantSpec
 from compressed_lens.study.yaml import Document, Place, read_yaml
 
 # Looked up when a study is checked: the registries live in layers above this one and import no torch.
@@ -232,6 +232,9 @@ def _with_absolute_paths(study: Study, bases: Sequence[Path]) -> Study:
     def task(spec: TaskSpec) -> TaskSpec:
         return spec.model_copy(update={"path": _absolute(spec.path, bases)})
 
+    def judge(spec: JudgeSpec) -> JudgeSpec:
+        return spec.model_copy(update={"path": _absolute(spec.path, bases, keep="reference")})
+
     settings = study.settings
     calibration = settings.calibration.model_copy(update={"path": _absolute(settings.calibration.path, bases)})
     here = None if settings.cache_dir is None else str((bases[0] / Path(settings.cache_dir).expanduser()).absolute())
@@ -241,6 +244,7 @@ def _with_absolute_paths(study: Study, bases: Sequence[Path]) -> Study:
             "models": tuple(map(model, study.models)),
             "variants": tuple(map(variant, study.variants)),
             "tasks": tuple(map(task, study.tasks)),
+            "judges": tuple(map(judge, study.judges)),
             "settings": settings.model_copy(update=changed),
         }
     )

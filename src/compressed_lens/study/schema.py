@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema
 from compressed_lens.ids import digest
 
 FULL = "full"
+RESERVED = ("self", FULL)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -135,6 +136,34 @@ class AnalysisSpec(_Named):
         return self.analysis or self.name
 
 
+class JudgeSpec(_Strict):
+    """A model beside those under study that labels, scores or rates texts: a folder, a hub id, or a served endpoint."""
+
+    name: Name = Field(description="What analyses call it.")
+    path: str | None = Field(default=None, description="Folder, hub id or embedded model.")
+    revision: str | None = Field(default=None, description="Hub revision: branch, tag or commit.")
+    dtype: Dtype = Field(default="auto", description="Compute type; auto: float32 on CPU, the checkpoint's on a GPU.")
+    trust_remote_code: bool = Field(default=False, description="Run Python code that comes with the model.")
+    url: str | None = Field(
+        default=None, pattern=r"^https?://", description="OpenAI-compatible endpoint, e.g. http://127.0.0.1:8000/v1."
+    )
+    model: str | None = Field(default=None, description="Name of the model at the endpoint.")
+    api_key_env: str | None = Field(default=None, description="Environment variable that holds the key.")
+    timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for one answer of the endpoint.")
+    patience: float = Field(default=600.0, ge=0, description="Seconds to try again while the endpoint is down.")
+    concurrency: int = Field(default=4, ge=1, le=64, description="Requests to the endpoint at a time.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.name in RESERVED:
+            raise ValueError(f"a judge cannot be called '{self.name}', which stands for one of the models under study")
+        if (self.path is None) == (self.url is None):
+            raise ValueError(f"judge '{self.name}' needs a path or a url, and not both")
+        if (self.url is None) != (self.model is None):
+            raise ValueError(f"judge '{self.name}': url and model go together")
+        return self
+
+
 class CalibrationSpec(_Strict):
     """The text recipes look at while they quantize; recorded by hash. What is left out is the recipe's own choice."""
 
@@ -169,15 +198,17 @@ class Study(_Strict):
     variants: tuple[VariantSpec, ...] = Field(default=(), description="Forms of each model, next to `full`.")
     tasks: tuple[TaskSpec, ...] = Field(min_length=1, description="Data.")
     analyses: tuple[AnalysisSpec, ...] = Field(min_length=1, description="What is asked and measured.")
+    judges: tuple[JudgeSpec, ...] = Field(default=(), description="Models that label, score or rate texts.")
     settings: Settings = Field(default_factory=Settings, description="How to run.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        parts: tuple[tuple[str, Iterable[_Named]], ...] = (
+        parts: tuple[tuple[str, Iterable[_Strict]], ...] = (
             ("models", self.models),
             ("variants", self.variants),
             ("tasks", self.tasks),
             ("analyses", self.analyses),
+            ("judges", self.judges),
         )
         for part, specs in parts:
             names = [spec.name for spec in specs]  # type: ignore[attr-defined]
