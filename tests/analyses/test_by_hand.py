@@ -16,7 +16,7 @@ from compressed_lens.errors import StudyError
 from compressed_lens.explanations.nle import NaturalLanguageExplanation
 from compressed_lens.explanations.sources import Unusable
 from compressed_lens.knowledge.recall import Recall
-from compressed_lens.lm.protocol import Generate, Generation, Message, Request, Response, Score, Scores
+from compressed_lens.lm.protocol import Ask, Generate, Generation, Message, Request, Response, Score, Scores
 from compressed_lens.tasks.base import Item, Task
 
 ITEM = Item(
@@ -270,6 +270,15 @@ def test_wrong_settings_are_one_sentence(name: str, settings: dict[str, Any], me
     assert message in str(caught.value)
 
 
+def fitting(request: Request | Ask) -> Response:
+    """Return some response of the right kind."""
+    asked = request.request if isinstance(request, Ask) else request
+    if isinstance(asked, Score):
+        return scores(*(-1.0 - i for i in range(len(asked.continuations))))
+    assert isinstance(asked, Generate)
+    return text(" Paris")
+
+
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_every_analysis_keeps_its_contract(name: str) -> None:
     entry = REGISTRY.entries[name]
@@ -280,12 +289,11 @@ def test_every_analysis_keeps_its_contract(name: str) -> None:
     assert analysis.name == name
     assert len({m.name for m in analysis.metrics}) == len(analysis.metrics)
     task = FACTS if "recall" in analysis.kinds else NLI
-    fitting: dict[type, Response] = {Generate: text(" Paris"), Score: scores(-1.0, -2.0, -3.0)}
     steps = analysis.steps(task, task.items[0])
     asked = next(steps)
     while True:
         try:
-            asked = steps.send([fitting[type(r)] for r in asked])
+            asked = steps.send([fitting(r) for r in asked])
         except StopIteration as end:
             record = end.value
             break

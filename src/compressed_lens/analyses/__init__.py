@@ -29,11 +29,53 @@ REGISTRY.add(
     source="2601.00282, section 3",
 )
 REGISTRY.add(
+    "counterfactual",
+    "compressed_lens.explanations.counterfactual:Counterfactual",
+    "The model edits each text so that its own label changes; what kind of edit it is, and whether the label does",
+    cost="2 scores + 1 text an item; fizle-guided 1 text more, zerocf its attributions, fitcf those of a pool once",
+    source="2601.00282, section 3; FIZLE, Bhattacharjee et al. 2024; ZeroCF and FitCF, 2501.00777",
+)
+REGISTRY.add(
+    "flip_rate",
+    "compressed_lens.quality.flip_rate:FlipRate",
+    "Label flips of edits under three judges, split into the effect of the edits and the effect of the judge",
+    cost="per item and model (self, full): 1 text + 3 scores; 3 scores of an independent judge",
+    source="2601.00282, section 4; 2505.13972",
+)
+REGISTRY.add(
     "recall",
     "compressed_lens.knowledge.recall:Recall",
     "One-hop facts: does the greedy continuation start with the right object",
     cost="1 score + 1 text + 1 token an item",
     source="2505.13963, section 4; Hernandez 2023",
+)
+REGISTRY.add(
+    "rating",
+    "compressed_lens.judging.rating:Rating",
+    "Judges rate the explanation, or the edited text, from 1 to 5 for trustworthiness and coherence",
+    cost="1 score + 1 text an item, and 2 scores (or texts) a judge",
+    source="2601.00282, section 5; G-Eval, Liu et al. 2023",
+)
+REGISTRY.add(
+    "cot_curve",
+    "compressed_lens.faithfulness.cot_curve:ChainOfThoughtCurve",
+    "Does the label rest on the reasoning: early answers, mistakes, paraphrases and filler, and the areas",
+    cost="up to 28 scores + 1 text an item; + 2 texts a sentence and 2 re-generations a cut",
+    source="2601.00282, section 3; Lanham 2023",
+)
+REGISTRY.add(
+    "self_consistency",
+    "compressed_lens.faithfulness.self_consistency:SelfConsistency",
+    "Does the model, in a fresh conversation, keep to its counterfactual, redaction or list of important words",
+    cost="2 to 3 scores + 1 text an item",
+    source="2601.00282, section 3; Madsen 2024",
+)
+REGISTRY.add(
+    "simulatability",
+    "compressed_lens.faithfulness.simulatability:Simulatability",
+    "Can another model foretell the answers on counterfactual inputs from the explanation, and without it",
+    cost="1 + 5 scores + 2 texts an item; + 2 + 10 scores of the simulator",
+    source="Chen 2023; Hase 2020",
 )
 
 
