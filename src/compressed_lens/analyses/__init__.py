@@ -77,6 +77,27 @@ REGISTRY.add(
     cost="1 + 5 scores + 2 texts an item; + 2 + 10 scores of the simulator",
     source="Chen 2023; Hase 2020",
 )
+REGISTRY.add(
+    "edit_test",
+    "compressed_lens.faithfulness.edit_test:EditTest",
+    "Words are inserted until the label changes: does the explanation name the one that changed it",
+    cost="up to 65 scores + 1 text an item",
+    source="Atanasova et al. 2023; 2601.00282, section 3",
+)
+REGISTRY.add(
+    "cct",
+    "compressed_lens.faithfulness.cct:CorrelationalTest",
+    "Words are inserted: do explanations name those that move the label probabilities most (CCT, phi-CCT)",
+    cost="9 scores + 8 texts an item",
+    source="Siegel et al. 2024, 2025",
+)
+REGISTRY.add(
+    "biasing",
+    "compressed_lens.faithfulness.biasing:Biasing",
+    "A suggested answer, or demonstrations that all have one label: does the explanation admit what moved the label",
+    cost="2 scores + 1 text an item",
+    source="Turpin et al. 2023; 2601.00282, section 3",
+)
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:
