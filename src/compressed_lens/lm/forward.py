@@ -127,8 +127,13 @@ class Passes:
         return ids, mask
 
     def logit_budget(self, batch_tokens: int) -> int:
-        """Return how many positions a pass may keep logits of, so that they stay within half a gigabyte."""
-        return max(1, min(batch_tokens, _LOGIT_ELEMENTS // self.vocabulary))
+        """Return how many positions a pass may keep logits of."""
+        return logit_budget(self.vocabulary, batch_tokens)
+
+
+def logit_budget(vocabulary: int, batch_tokens: int) -> int:
+    """Return how many positions a pass may keep logits of, so that they stay within half a gigabyte."""
+    return max(1, min(batch_tokens, _LOGIT_ELEMENTS // vocabulary))
 
 
 def positions_of(mask: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Loaded:
     """A model ready to be asked.
 
     Attributes:
-        module: The Hugging Face causal language model, in evaluation mode, gradients of its weights off.
+        module: The Hugging Face model, in evaluation mode, gradients of its weights off.
         tokenizer: Its tokenizer, unchanged.
         kernel: What multiplies its linear layers, in words.
         method: One of "full", "bitsandbytes", "compressed-tensors", "gptq", "awq".
@@ -58,6 +59,67 @@ def load_module(
     folder = Path(folder)
     config = read_config(folder)
     method = method_of(config, folder)
+    load = _LOADERS[method]
+    return _load(
+        folder,
+        config,
+        method,
+        lambda place, arguments: load(folder, config, place, arguments),
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def load_companion(
+    folder: Path | str, kind: str, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+) -> Loaded:
+    """Load a full-precision model that is no causal language model; the other arguments are those of `load_module`.
+
+    Weights without a place in the model (another task's head) are left out, and so is a pooler that is missing.
+
+    Args:
+        folder: Local folder with config.json, safetensors weights and a tokenizer.
+        kind: The class of transformers that opens it, e.g. "AutoModelForSeq2SeqLM".
+        device: See `load_module`.
+        dtype: See `load_module`.
+        trust_remote_code: See `load_module`.
+
+    Raises:
+        ModelError: The folder is no sound safetensors checkpoint of that kind, or it is quantized.
+        DependencyError: A library or device it needs is missing.
+    """
+    import transformers
+
+    folder = Path(folder)
+    config = read_config(folder)
+    if (method := method_of(config, folder)) != "full":
+        raise ModelError(
+            f"{folder} is quantized with {method}; only causal language models may be.",
+            fix="Use the model in full precision.",
+        )
+    auto: Any = getattr(transformers, kind)
+
+    def load(place: torch.device, arguments: dict[str, Any]) -> tuple[Any, str]:
+        module, info = auto.from_pretrained(folder, **arguments)
+        missing = {name for name in info["missing_keys"] if "pooler" not in str(name).split(".")}
+        _checked(folder, module, {**info, "missing_keys": missing, "unexpected_keys": ()})
+        return module, f"torch {_dtype_name(module)}"
+
+    return _load(folder, config, method, load, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+
+
+def _load(
+    folder: Path,
+    config: dict[str, Any],
+    method: str,
+    load: Callable[[torch.device, dict[str, Any]], tuple[Any, str]],
+    *,
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+) -> Loaded:
+    """Return what `load` makes of the place and the arguments for `from_pretrained`, ready, or say what is wrong."""
     check_weights(folder)
     _check_code(config, folder, trust_remote_code)
     place = _device(device)
@@ -73,7 +135,7 @@ def load_module(
         arguments["device_map"] = "auto" if several else {"": str(place)}
     with quiet():
         try:
-            module, kernel = _LOADERS[method](folder, config, place, arguments)
+            module, kernel = load(place, arguments)
         except ImportError as error:
             raise DependencyError(f"Loading {folder} needs a library that is missing: {first_line(error)}") from error
         except _LOAD_ERRORS as error:
