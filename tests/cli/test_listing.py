@@ -25,5 +25,5 @@ def test_every_metric_of_every_analysis_is_listed(capsys: pytest.CaptureFixture[
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split("\t") == ["name", "summary", "unit", "better", "cost", "source"]
     registry = analyses.REGISTRY
-    expected = [f"{name}.{m.name}" for name in registry.names() for m in registry.get(name).metrics]
+    expected = [f"{name}.{m.name}" for name in registry.names() for m in registry.get(name)().metrics]
     assert [line.split("\t")[0] for line in lines] == expected

@@ -12,6 +12,7 @@ from compressed_lens.tasks.base import Item, Task, TaskKind
 Value = str | int | float | bool | None | list[Any] | dict[str, Any]
 Direction = Literal["higher", "lower", "neither"]
 Family = Literal["task", "quality", "faithfulness", "other"]
+Statistic = Literal["mean", "median", "exp_ratio"]
 _FAMILIES: Mapping[str, Family] = {
     "analyses": "task",
     "knowledge": "task",
@@ -37,7 +38,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A mean over records of one value.
+    """A mean, or another statistic, over records of one value.
 
     Attributes:
         name: Name in tables, e.g. "accuracy".
@@ -49,6 +50,9 @@ class Metric:
         primary: Whether it is what the analysis is about. Where none says so, the first metric is. Primary metrics are
             corrected for multiplicity among themselves, and variants are ranked by them.
         family: What it is about, where that is not the family of its analysis (`family_of`).
+        statistic: How the records' values become one number: their "mean", their "median", or "exp_ratio":
+            exp(sum of the values / sum of `over`), as a perplexity over a whole corpus is.
+        over: For "exp_ratio", the key of what the values are summed over, such as a number of tokens.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Metric:
     on_failure: float | None = None
     primary: bool = False
     family: Family | None = None
+    statistic: Statistic = "mean"
+    over: str | None = None
 
 
 Steps = Generator[list[Request | Ask], list[Response], Record]
@@ -79,7 +85,10 @@ class Analysis(Protocol):
 
     name: ClassVar[str]
     kinds: ClassVar[tuple[TaskKind, ...]]
-    metrics: ClassVar[tuple[Metric, ...]]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is averaged over the records: a class variable, or a property where it depends on the settings."""
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Yield requests for `item`, receive responses, return its record."""

@@ -74,7 +74,7 @@ def _metrics() -> tuple[list[str], list[list[str]]]:
     rows = []
     for name in registry.names():
         entry = registry.entries[name]
-        for metric in registry.get(name).metrics:
+        for metric in registry.get(name)().metrics:  # metrics may depend on settings: those of the defaults
             told = [metric.summary, metric.unit, metric.direction]
             rows.append([f"{name}.{metric.name}", *told, entry.cost, entry.source])
     return ["name", "summary", "unit", "better", "cost", "source"], rows
