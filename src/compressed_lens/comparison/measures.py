@@ -22,6 +22,7 @@ from compressed_lens.statistics import (
     paired_bootstraps,
     sign_flip_p,
 )
+from compressed_lens.statistics.summaries import paired_summary, summary_interval
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,7 +61,8 @@ class Figure:
             and where there is none to compare with.
         flips: For outcomes of 0 and 1: how they changed; else None.
         p: p of "no difference": McNemar's exact test for outcomes of 0 and 1, else (or with repeats) sign flips.
-        p_adjusted: The same after Holm's correction over all measures of the variant.
+        p_adjusted: The same after Holm's correction over the primary measures of the variant, or, for a secondary
+            measure, over its secondary ones.
         unparsed: Records whose values say `unparsed`.
         spread: Standard deviation of the measure under full precision, for scaling colours.
         same: Whether every pair came out the same.
@@ -109,9 +111,9 @@ def figures(series: Iterable[Series], gates: Mapping[tuple[str, str], Gate]) -> 
     as their items do. Items with several repeats are resampled whole.
     """
     found = [figure for one in series for figure in _figures_of(one, gates)]
-    families: dict[tuple[str, str], list[int]] = {}
+    families: dict[tuple[str, str, bool], list[int]] = {}
     for position, figure in enumerate(found):
-        families.setdefault((figure.model, figure.variant), []).append(position)
+        families.setdefault((figure.model, figure.variant, figure.measure.primary), []).append(position)
     for family in families.values():
         chances = [found[n].p for n in family]
         adjusted = holm([math.nan if p is None else p for p in chances])
@@ -129,12 +131,13 @@ def metrics_table(run: RunFrames) -> pl.DataFrame:
         run: What `load_run` returns, or anything with its frames `records`, `cells` and `variants`.
 
     Returns:
-        Columns: `model, task, analysis, metric, unit, direction, variant, gate`; `planned`, `recorded`,
-        `failed` and `unparsed` records; `value, value_low, value_high, n` (own mean, 95 % interval, items it rests on);
+        Columns: `model, task, analysis, metric, family, primary, unit, direction, variant, gate`; `planned`,
+        `recorded`, `failed` and `unparsed` records; `value, value_low, value_high, n` (own mean, 95 % interval, items
+        it rests on);
         `difference, low, high, pairs, dropped` (mean paired difference to full precision, 95 % interval,
         pairs it rests on, pairs that do not apply on both sides); `method` of that interval; `lost` and
         `gained` for outcomes of 0 and 1; `p` (McNemar's exact test, else sign flips) and `p_adjusted` (Holm, over
-        the measures of the variant); `verdict`. Rates are 0 to 1.
+        the primary measures of the variant, and over its others); `verdict`. Rates are 0 to 1.
     """
     gates = {(variant.model, variant.name): variant.gate for variant in variant_list(run.variants)}
     return figures_frame(figures(series_of(run), gates))
@@ -145,7 +148,9 @@ def figures_frame(rows: Iterable[Figure]) -> pl.DataFrame:
     import polars as pl
 
     schema: dict[str, type[pl.DataType]] = {
-        **dict.fromkeys(("model", "task", "analysis", "metric", "unit", "direction", "variant", "gate"), pl.String),
+        **dict.fromkeys(("model", "task", "analysis", "metric", "family"), pl.String),
+        "primary": pl.Boolean,
+        **dict.fromkeys(("unit", "direction", "variant", "gate"), pl.String),
         **dict.fromkeys(("planned", "recorded", "failed", "unparsed"), pl.Int64),
         **dict.fromkeys(("value", "value_low", "value_high"), pl.Float64),
         "n": pl.Int64,
@@ -162,7 +167,8 @@ def figures_frame(rows: Iterable[Figure]) -> pl.DataFrame:
 def _row(figure: Figure) -> tuple[object, ...]:
     measure, own, paired = figure.measure, figure.own, figure.paired
     return (
-        *(figure.model, figure.task, figure.analysis, measure.name, measure.unit, measure.direction),
+        *(figure.model, figure.task, figure.analysis, measure.name, measure.family, measure.primary),
+        *(measure.unit, measure.direction),
         *(figure.variant, figure.gate, figure.planned, figure.recorded, figure.failed, figure.unparsed),
         *(_known(own.estimate), _known(own.low), _known(own.high), own.n),
         *((_known(paired.estimate), _known(paired.low), _known(paired.high)) if paired else (None, None, None)),
@@ -204,6 +210,12 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
             place = others.index(variant) * len(measures) + m if variant in others else None
             difference = None if place is None else paired[place]
             changed = None if place is None else _flips(columns[FULL][:, m], columns[variant][:, m])
+            single = own[v * len(measures) + m]
+            if measure.statistic != "mean":
+                single = _summary(series, variant, measure, clusters)
+                changed = None
+                if place is not None:
+                    difference, chances[place] = _paired_summary(series, variant, measure, clusters)
             p = None if place is None or math.isnan(chances[place]) else chances[place]
             if p is not None and changed is not None and not series.repeated:
                 p = mcnemar_p(changed.lost, changed.gained)
@@ -219,7 +231,7 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
                     recorded=len(outcomes),
                     failed=sum(outcome.failed is not None for outcome in outcomes),
                     reasons=Counter(outcome.failed for outcome in outcomes if outcome.failed is not None),
-                    own=own[v * len(measures) + m],
+                    own=single,
                     paired=difference,
                     flips=changed,
                     p=p,
@@ -237,8 +249,9 @@ def verdict(figure: Figure, adjusted: float) -> Verdict:
     """Say what a comparison shows.
 
     A difference is shown when its interval excludes zero and its p, corrected for the number of measures of
-    the variant, is below 5 %. It is "perhaps" there when only the uncorrected p is. Everything else is "not
-    shown", which is no evidence of equality; "unchanged" says only that every single item came out the same.
+    its kind (primary or secondary) of the variant, is below 5 %. It is "perhaps" there when only the uncorrected
+    p is. Everything else is "not shown", which is no evidence of equality; "unchanged" says only that every
+    single item came out the same.
     """
     paired, p = figure.paired, figure.p
     if paired is None or p is None or math.isnan(paired.low):
@@ -253,6 +266,37 @@ def verdict(figure: Figure, adjusted: float) -> Verdict:
     if (paired.estimate > 0) == (figure.measure.direction == "higher"):
         return "better" if shown else "perhaps better"
     return "worse" if shown else "perhaps worse"
+
+
+def _summary(series: Series, variant: str, measure: Measure, clusters: NDArray[np.str_] | None) -> Interval:
+    values, over = series.parts(variant, measure)
+    return summary_interval(
+        values,
+        over,
+        statistic=measure.statistic,
+        clusters=clusters,
+        replicates=REPLICATES,
+        confidence=CONFIDENCE,
+        seed=SEED,
+    )
+
+
+def _paired_summary(
+    series: Series, variant: str, measure: Measure, clusters: NDArray[np.str_] | None
+) -> tuple[Interval, float]:
+    base, base_over = series.parts(FULL, measure)
+    other, other_over = series.parts(variant, measure)
+    return paired_summary(
+        base,
+        other,
+        base_over,
+        other_over,
+        statistic=measure.statistic,
+        clusters=clusters,
+        replicates=REPLICATES,
+        confidence=CONFIDENCE,
+        seed=SEED,
+    )
 
 
 def _flips(base: NDArray[np.float64], other: NDArray[np.float64]) -> Flips | None:

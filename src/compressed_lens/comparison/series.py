@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from compressed_lens.statistics.summaries import Statistic
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,7 +80,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A metric as it was declared when the run was made (`analyses.base.Metric`)."""
+    """A metric as it was declared when the run was made (`analyses.base.Metric`), open points filled in."""
 
     name: str
     value: str
@@ -86,6 +88,10 @@ class Measure:
     unit: str
     summary: str
     on_failure: float | None = None
+    primary: bool = False
+    family: str = "other"
+    statistic: Statistic = "mean"
+    over: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +132,25 @@ class Series:
         return len({item for item, _ in self.rows}) < len(self.rows)
 
     def column(self, variant: str, measure: Measure) -> NDArray[np.float64]:
-        """Return a measure of every row, shape [rows]: NaN where it does not apply or nothing was recorded."""
-        return np.array([_number(outcome, measure) for outcome in self.outcomes[variant]], dtype=np.float64)
+        """Return a measure of every row, shape [rows]: NaN where it does not apply or nothing was recorded.
+
+        For an "exp_ratio" that is exp(value / over) of the row alone.
+        """
+        values, over = self.parts(variant, measure)
+        if over is None:
+            return values
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            single = np.exp(values / over)
+        return np.where(np.isfinite(single), single, np.nan)
+
+    def parts(self, variant: str, measure: Measure) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Return what a measure is computed from: a value of every row and, for an "exp_ratio", what it is over."""
+        outcomes = self.outcomes[variant]
+        values = np.array([_number(outcome, measure) for outcome in outcomes], dtype=np.float64)
+        if measure.over is None:
+            return values, None
+        below = replace(measure, value=measure.over)
+        return values, np.array([_number(outcome, below) for outcome in outcomes], dtype=np.float64)
 
 
 def variant_list(frame: pl.DataFrame) -> tuple[Variant, ...]:
@@ -178,12 +201,20 @@ def _series(
         analysis=analysis,
         method=known.get("method") or analysis,
         settings=_parsed(known.get("settings")),
-        measures=tuple(Measure(**declared) for declared in json.loads(known.get("metrics") or "[]")),
+        measures=_measures(json.loads(known.get("metrics") or "[]")),
         rows=tuple((row[0], row[1]) for row in rows),
         groups=tuple(row[2] for row in rows),
         outcomes={cell["variant"]: tuple(row.get(cell["variant"]) for row in rows.values()) for cell in cells},
         planned={cell["variant"]: cell["items"] for cell in cells},
     )
+
+
+def _measures(declared: list[dict[str, Any]]) -> tuple[Measure, ...]:
+    """Read the metrics of a cell; in runs made before metrics said so, the first one is the primary one."""
+    measures = [Measure(**metric) for metric in declared]
+    if measures and not any(measure.primary for measure in measures):
+        measures[0] = replace(measures[0], primary=True)
+    return tuple(measures)
 
 
 def _number(outcome: Outcome | None, measure: Measure) -> float:
