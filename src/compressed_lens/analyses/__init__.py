@@ -98,6 +98,34 @@ REGISTRY.add(
     cost="2 scores + 1 text an item",
     source="Turpin et al. 2023; 2601.00282, section 3",
 )
+REGISTRY.add(
+    "bartscore",
+    "compressed_lens.quality.bartscore:BartScore",
+    "How likely a sequence-to-sequence model finds the explanation given the item or its reference, and the reverse",
+    cost="1 score + 1 text an item, and 1 + 2 traces a reference by the scorer",
+    source="Yuan et al. 2021, 2106.11520; 2601.00282, section 4",
+)
+REGISTRY.add(
+    "tigerscore",
+    "compressed_lens.quality.tigerscore:TigerScore",
+    "A model lists the errors of the explanation, each with the points it takes off; no reference needed",
+    cost="1 score + 1 text an item, and 1 long text by the scorer",
+    source="Jiang et al. 2023, 2310.00752; 2601.00282, section 4",
+)
+REGISTRY.add(
+    "perplexity",
+    "compressed_lens.quality.perplexity:Perplexity",
+    "How fluent a language model finds the edited text or the explanation: mean, median and corpus perplexity",
+    cost="1 score + 1 text an item, and 1 reading by the scorer",
+    source="2601.00282, section 4; 2501.00777",
+)
+REGISTRY.add(
+    "similarity",
+    "compressed_lens.quality.similarity:Similarity",
+    "Cosine of embeddings of the edited and the original text, or of the explanation and its reference",
+    cost="1 score + 1 text an item, and 2 embeddings by the scorer",
+    source="Bhattacharjee et al. 2024, 2405.04793",
+)
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:

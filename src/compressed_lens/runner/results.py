@@ -78,7 +78,7 @@ class Run:
         return 0 if set(self.cells["status"]) <= {"done"} else 1
 
     def metrics(self) -> polars.DataFrame:
-        """Return one row a (model, variant, task, analysis, metric): the mean over the items it applies to.
+        """Return one row a (model, variant, task, analysis, metric): its mean, or other statistic, over the items.
 
         Differences to full precision with their intervals are in `report.metrics_table`. Failed records count as the
         metric's `on_failure` value where it has one; where it has none they are left
@@ -94,11 +94,10 @@ class Run:
         for cell in self.cells.iter_rows(named=True):
             found = outcomes.get(cell["cell"], [])
             for metric in json.loads(cell["metrics"] or "[]"):
-                counted = metric_values(metric, found)
-                mean = sum(counted) / len(counted) if counted else None
+                counted, value = metric_values(metric, found), metric_summary(metric, found)
                 place = (cell["model"], cell["variant"], cell["task"], cell["analysis"], metric["name"])
                 told = (metric["direction"], metric["unit"], metric["summary"])
-                rows.append((*place, mean, len(counted), sum(failed for _, failed in found), *told))
+                rows.append((*place, value, len(counted), sum(failed for _, failed in found), *told))
         kinds = {"value": pl.Float64, "n": pl.Int64, "n_failed": pl.Int64}
         frame = pl.DataFrame(rows, schema={name: kinds.get(name, pl.String) for name in METRICS}, orient="row")
         statuses = self.variants.select("model", "variant", "status")
@@ -113,6 +112,21 @@ def metric_values(metric: Mapping[str, Any], outcomes: Sequence[tuple[Mapping[st
         if value is not None:
             counted.append(float(value))
     return counted
+
+
+def metric_summary(metric: Mapping[str, Any], outcomes: Sequence[tuple[Mapping[str, Any], bool]]) -> float | None:
+    """Return the one number the outcomes give for `metric`, or None when it applies to none of them."""
+    over = metric.get("over")
+    if over is not None:
+        outcomes = [(values, failed) for values, failed in outcomes if not failed and values.get(over) is not None]
+    counted = metric_values(metric, outcomes)
+    statistic = metric.get("statistic", "mean")
+    if not counted or statistic == "mean":
+        return sum(counted) / len(counted) if counted else None
+    from compressed_lens.statistics.summaries import summary
+
+    below = [float(values[over]) for values, _ in outcomes if values.get(metric["value"]) is not None] if over else None
+    return summary(counted, below, statistic=statistic)
 
 
 def load_run(folder: str | Path) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -27,9 +28,7 @@ def summary(values: ArrayLike, over: ArrayLike | None = None, *, statistic: Stat
     """
     rows = _rows(values, over, statistic)
     rows = rows[~np.isnan(rows).any(axis=1)]
-    if not len(rows):
-        return float("nan")
-    return float(_of_rows(rows[None], statistic)[0])
+    return float(_weighted(rows, np.ones((1, len(rows))), statistic)[0]) if len(rows) else float("nan")
 
 
 def summary_interval(
@@ -53,8 +52,8 @@ def summary_interval(
         confidence: Nominal coverage.
         seed: Seed of the resampling.
     """
-    rows = _rows(values, over, statistic)
-    return _interval(rows, _own, statistic, clusters, replicates=replicates, confidence=confidence, seed=seed)
+    sample = _Sample.of(_rows(values, over, statistic), clusters)
+    return sample.interval((slice(None),), statistic, replicates=replicates, confidence=confidence, seed=seed)
 
 
 def paired_summary(
@@ -92,52 +91,120 @@ def paired_summary(
     Raises:
         DataError: Shapes differ, or `over` is missing.
     """
-    rows = np.hstack([_rows(base, base_over, statistic), _rows(other, other_over, statistic)])
-    interval = _interval(
-        rows, _difference, statistic, clusters, replicates=replicates, confidence=confidence, seed=seed
-    )
-    kept, unit = _units(rows, clusters)
-    if not len(kept):
+    sides = [_rows(base, base_over, statistic), _rows(other, other_over, statistic)]
+    if sides[0].shape != sides[1].shape:
+        raise DataError(
+            f"Paired values have lengths {len(sides[0])} and {len(sides[1])}.",
+            fix="Pass the same items in the same order.",
+        )
+    width = sides[0].shape[1]
+    halves = (slice(width, None), slice(width))
+    sample = _Sample.of(np.hstack(sides), clusters)
+    interval = sample.interval(halves, statistic, replicates=replicates, confidence=confidence, seed=seed)
+    if not sample.units:
         return interval, float("nan")
-    observed, reached = abs(interval.estimate), 0
-    tolerance = 1e-9 * max(1.0, observed)
-    half = kept.shape[1] // 2
-    swapped = np.hstack([kept[:, half:], kept[:, :half]])
-    for flips in _chunks(replicates, int(unit.max()) + 1, kept.size, np.random.default_rng(seed), high=2):
-        found = _difference(np.where(flips[:, unit, None].astype(bool), swapped, kept), statistic)
-        reached += int((np.abs(found) >= observed - tolerance).sum())
+    least = abs(interval.estimate) * (1 - 1e-9)
+    reached = 0
+    for drawn in sample.chunks(replicates, 2, np.random.default_rng(seed)):
+        swapped = drawn[:, sample.unit].astype(bool)[:, :, None]
+        first, second = (sample.rows[None, :, half] for half in halves[::-1])
+        found = _plain(np.where(swapped, first, second), statistic) - _plain(
+            np.where(swapped, second, first), statistic
+        )
+        reached += int((np.abs(found) >= least).sum())
     return interval, (1 + reached) / (1 + replicates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """Rows that apply, shape [n, columns], and the number of each row's unit, shape [n]."""
+
+    rows: Floats
+    unit: NDArray[np.intp]
+    units: int
+    dropped: int
+
+    @classmethod
+    def of(cls, rows: Floats, clusters: ArrayLike | None) -> _Sample:
+        labels: NDArray[Any] = np.arange(len(rows)) if clusters is None else np.asarray(clusters)
+        if labels.shape != (len(rows),):
+            raise DataError(
+                f"{len(rows)} values have cluster labels of shape {labels.shape}.", fix="Pass one label for each value."
+            )
+        applied = ~np.isnan(rows).any(axis=1)
+        found, unit = np.unique(labels[applied], return_inverse=True)
+        return cls(rows=rows[applied], unit=unit, units=len(found), dropped=int((~applied).sum()))
+
+    def chunks(self, replicates: int, below: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        """Yield `replicates` rows of one random number under `below` for each unit, in parts that fit into memory."""
+        size = max(1, _CELLS_PER_CHUNK // max(1, self.rows.size))
+        for start in range(0, replicates, size):
+            yield generator.integers(0, below, size=(min(size, replicates - start), self.units))
+
+    def interval(
+        self, sides: tuple[slice, ...], statistic: Statistic, *, replicates: int, confidence: float, seed: int
+    ) -> Interval:
+        """Bootstrap the statistic of one side (a slice of columns), or the first side's minus the second's."""
+        z = normal_quantile(confidence)
+
+        def value(weights: Floats) -> Floats:
+            first, *rest = (_weighted(self.rows[:, side], weights, statistic) for side in sides)
+            return first - rest[0] if rest else first
+
+        n = len(self.rows)
+        estimate = float(value(np.ones((1, n)))[0]) if n else float("nan")
+        low = high = float("nan")
+        if self.units > 1:
+            parts = []
+            for drawn in self.chunks(replicates, self.units, np.random.default_rng(seed)):
+                flat = (drawn + np.arange(len(drawn))[:, None] * self.units).ravel()
+                counts = np.bincount(flat, minlength=drawn.size).reshape(drawn.shape)
+                parts.append(value(counts[:, self.unit].astype(np.float64)))
+            low, high = (float(b) for b in np.quantile(np.concatenate(parts), (NORMAL.cdf(-z), NORMAL.cdf(z))))
+        return Interval(
+            estimate=estimate,
+            low=low,
+            high=high,
+            n=n,
+            dropped=self.dropped,
+            units=self.units,
+            confidence=confidence,
+            method="percentile" if self.units > 1 else "none",
+        )
 
 
 def _rows(values: ArrayLike, over: ArrayLike | None, statistic: Statistic) -> Floats:
     """Return values [n, 1], with `over` as a second column where the statistic needs one."""
-    sample = np.asarray(values, dtype=np.float64)
-    columns = [sample]
+    columns = [np.asarray(values, dtype=np.float64)]
     if statistic == "exp_ratio":
         if over is None:
             raise DataError("A ratio of sums needs what the values are summed over.", fix="Pass `over`.")
         columns.append(np.asarray(over, dtype=np.float64))
-    if any(column.shape != sample.shape or column.ndim != 1 for column in columns):
-        raise DataError(
-            f"Values have shapes {', '.join(str(c.shape) for c in columns)}.", fix="Pass one-dimensional values."
-        )
+    shapes = {column.shape for column in columns}
+    if len(shapes) > 1 or columns[0].ndim != 1:
+        raise DataError(f"Values have shapes {sorted(shapes)}.", fix="Pass one-dimensional values of one length.")
     return np.column_stack(columns)
 
 
-def _of_rows(rows: Floats, statistic: Statistic) -> Floats:
-    """Return the statistic of samples [r, n, columns], shape [r]."""
+def _weighted(rows: Floats, weights: Floats, statistic: Statistic) -> Floats:
+    """Return the statistic of `rows` [n, columns] taken as often as each row of `weights` [r, n] says, shape [r]."""
+    if statistic == "median":
+        order = np.argsort(rows[:, 0], kind="stable")
+        values, reached = rows[order, 0], np.cumsum(weights[:, order], axis=1)
+        half = reached[:, -1:] / 2
+        low, high = (reached < half).sum(axis=1), (reached <= half).sum(axis=1)
+        return np.asarray((values[low] + values[high]) / 2)
+    sums = weights @ rows
+    if statistic == "mean":
+        return np.asarray(sums[:, 0] / weights.sum(axis=1))
+    return np.asarray(np.exp(sums[:, 0] / sums[:, 1]))
+
+
+def _plain(rows: Floats, statistic: Statistic) -> Floats:
+    """Return the statistic of each sample of `rows` [r, n, columns], shape [r]."""
     if statistic == "median":
         return np.asarray(np.median(rows[..., 0], axis=1))
     if statistic == "mean":
         return np.asarray(rows[..., 0].mean(axis=1))
     sums = rows.sum(axis=1)
     return np.asarray(np.exp(sums[:, 0] / sums[:, 1]))
-
-
-def _own(rows: Floats, statistic: Statistic) -> Floats:
-    return _of_rows(rows, statistic)
-
-
-def _difference(rows: Floats, statistic: Statistic) -> Floats:
-    half = rows.shape[-1] // 2
-    return _of_rows(rows[..., half:], statistic) - _of_rows(rows[..., :half], statistic)
