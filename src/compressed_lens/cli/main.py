@@ -27,6 +27,8 @@ COMMANDS = {
     "resume": "resume",
     "report": "report",
     "records": "records",
+    "compare": "compare",
+    "rank": "rank",
     "quantize": "quantize",
     "list": "listing",
     "doctor": "doctor",

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from compressed_lens.errors import DataError
-from compressed_lens.report.formatting import MINUS, amount, bounds, difference
+from compressed_lens.report.formatting import MINUS, amount, bounds, difference, number
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,6 +46,21 @@ def latex(frame: pl.DataFrame) -> str:
     if "failed" in gates.values():
         lines.append(r"\par\footnotesize $^\dagger$ failed the integrity gate")
     return "\n".join(lines) + "\n"
+
+
+def frame_latex(frame: pl.DataFrame) -> str:
+    r"""Return any table as LaTeX (booktabs): numbers to the right, missing ones as dashes."""
+    kinds = ["r" if dtype.is_numeric() else "l" for dtype in frame.dtypes]
+    lines = [rf"\begin{{tabular}}{{{''.join(kinds)}}}", r"\toprule"]
+    lines += [" & ".join(_escaped(name.replace("_", " ")) for name in frame.columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(_escaped(_told(value)) for value in row) + r" \\" for row in frame.iter_rows()]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, float | None):
+        return number(value)
+    return str(value)
 
 
 def _field(row: dict[str, Any] | None) -> tuple[str, str]:
