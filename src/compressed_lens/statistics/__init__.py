@@ -1,5 +1,6 @@
 """Statistics of paired comparisons: bootstrap intervals, rates, flips. NumPy only."""
 
+from compressed_lens.statistics.agreement import alpha_interval, cohen_kappa, krippendorff_alpha
 from compressed_lens.statistics.bootstrap import (
     FEW_CHANGES,
     bootstrap_means,
@@ -10,6 +11,7 @@ from compressed_lens.statistics.bootstrap import (
     replicate_means,
     unit_sums,
 )
+from compressed_lens.statistics.concordance import Concordance, concordance
 from compressed_lens.statistics.correlation import Correlation, correlation
 from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
@@ -18,15 +20,20 @@ from compressed_lens.statistics.ranks import RankTest, average_ranks, rank_test
 
 __all__ = [
     "FEW_CHANGES",
+    "Concordance",
     "Correlation",
     "Flips",
     "Interval",
     "RankTest",
+    "alpha_interval",
     "average_ranks",
     "bootstrap_means",
+    "cohen_kappa",
+    "concordance",
     "correlation",
     "flips",
     "holm",
+    "krippendorff_alpha",
     "mcnemar_p",
     "mean_interval",
     "mean_intervals",
