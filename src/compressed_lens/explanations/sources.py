@@ -26,6 +26,7 @@ Style = Literal["predict-then-explain", "explain-then-predict", "zero-shot-cot"]
 STYLES: tuple[Style, ...] = ("predict-then-explain", "explain-then-predict", "zero-shot-cot")
 
 _REASONING = re.compile(r"<reasoning>(.*?)(?:</reasoning>|<label>|$)", re.DOTALL | re.IGNORECASE)
+_REASONING_END = re.compile(r"</reasoning>", re.IGNORECASE)
 _LABEL = re.compile(r"<label>(.*?)(?:</label>|<|$)", re.DOTALL | re.IGNORECASE)
 
 
@@ -174,10 +175,10 @@ def ask_explanation(
 def split_tagged(text: str) -> tuple[str, str | None]:
     """Return (reasoning, label part) of an answer in <reasoning> and <label> tags; closers and line breaks may lack.
 
-    Without a <reasoning> tag the reasoning is what stands before <label>, else the whole; without a <label> tag the
-    label part is None.
+    Without a <reasoning> tag the reasoning is what stands before </reasoning> or <label>, else the whole; without a
+    <label> tag the label part is None.
     """
     label = _LABEL.search(text)
     reasoning = _REASONING.search(text)
-    said = reasoning[1] if reasoning else text[: label.start()] if label else text
+    said = reasoning[1] if reasoning else _REASONING_END.split(text[: label.start()] if label else text)[0]
     return clean(said), label[1].strip() if label else None
