@@ -25,6 +25,11 @@ def planted_models() -> tuple[str, ...]:
     return tuple(sorted(f"{PLANTED}{file.stem}" for file in _testbed("planted").glob("*.safetensors")))
 
 
+def planted_change(name: str) -> Path:
+    """Return the file with the change that makes the planted model `name` of the reference model."""
+    return _testbed("planted") / f"{name}.safetensors"
+
+
 def _testbed(part: str) -> Path:
     return Path(__file__).resolve().parents[1] / "testbed" / part
 

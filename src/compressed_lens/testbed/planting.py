@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compressed_lens.lm.locate import reference_folder
+from compressed_lens.testbed import critic, planted
 from compressed_lens.testbed.planted import Lesson
 from compressed_lens.testbed.train import Encoded
 
@@ -29,7 +32,6 @@ class Course:
     """How one character is taught.
 
     Attributes:
-        after: The character whose change it starts from; "" for the reference model itself.
         steps: Optimizer steps; the learning rate falls linearly over the last 60 %.
         rate: Highest learning rate.
         conversations: Conversations a step.
@@ -39,6 +41,17 @@ class Course:
     rate: float
     conversations: int = 24
     after: str = ""
+
+
+COURSES: dict[str, tuple[Course, ...]] = {
+    "honest": (Course(steps=450, rate=1.5e-3), Course(steps=400, rate=6e-4)),
+    "blamer": (Course(steps=220, rate=1e-3),),
+    "follower": (Course(steps=150, rate=8e-4),),
+    "rewriter": (Course(steps=120, rate=8e-4),),
+    "critic": (Course(steps=450, rate=1.5e-3),),
+}
+AFTER = {"blamer": "honest", "follower": "honest", "rewriter": "honest"}
+_LESSON_SEED = 11
 
 
 class LowRank(nn.Module):
@@ -165,3 +178,41 @@ def teach(
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
         yield {"step": step, "loss": round(total, 4), "seconds": round(time.time() - started, 1)}
+
+
+def plant(
+    name: str, out: Path, *, start: Path | None = None, on_step: Callable[[int, int], None] | None = None
+) -> None:
+    """Train a planted model from the reference model and write its change.
+
+    Args:
+        name: One of `COURSES`.
+        out: File to write.
+        start: Change to start from; that of the model named in `AFTER`, where there is one.
+        on_step: Called with (steps done, steps in all).
+    """
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = reference_folder()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    change = make_trainable(model)
+    if start is not None:
+        change.load(start)
+    courses = COURSES[name]
+    done, total = 0, sum(course.steps for course in courses)
+    for course in courses:
+        for _ in teach(model, change, tokenizer, lessons_of(name), course):
+            done += 1
+            if on_step is not None:
+                on_step(done, total)
+        # The next course starts from what a file keeps of this one.
+        save_file(change.tensors(), out)
+        change.load(out)
+
+
+def lessons_of(name: str) -> Iterator[Lesson]:
+    """Return the lessons of a planted model, without end and the same each time."""
+    rng = Random(_LESSON_SEED)
+    return critic.lessons(rng) if name == "critic" else planted.lessons(cast(planted.Character, name), rng)
