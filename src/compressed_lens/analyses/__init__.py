@@ -126,6 +126,20 @@ REGISTRY.add(
     cost="1 score + 1 text an item, and 2 embeddings by the scorer",
     source="Bhattacharjee et al. 2024, 2405.04793",
 )
+REGISTRY.add(
+    "cc_shap",
+    "compressed_lens.faithfulness.cc_shap:CCShap",
+    "Do the same words of the input drive the label and the explanation",
+    cost="1 text + up to 1,000 masked readings an item",
+    source="Parcalabescu & Frank, ACL 2024",
+)
+REGISTRY.add(
+    "same_text",
+    "compressed_lens.faithfulness.same_text:SameText",
+    "Full precision's explanation read by the variant: other words on paper, or other words behind them",
+    cost="2 texts + up to 2,000 masked readings an item, half of them by the full model, once for all variants",
+    source="this project",
+)
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:
