@@ -46,7 +46,7 @@ _NO_NOUN = frozenset(
 ).union(_DETERMINERS, _BE, _MODAL, _HAVE, _PREPOSITIONS)
 _NO_PARTICIPLE = frozenset("men women children".split())
 _LIKE_YOU = re.compile(r"uni(?!m|n)|us[aeu]|uti|eu|one(?!r)|once")
-_SILENT_H = re.compile(r"hour|hono|heir")
+_SILENT_H = re.compile(r"hour|hono|honest|heir")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +214,7 @@ def _plain(token: re.Match[str]) -> str:
 def _takes_adjective(left: str, right: str) -> bool:
     owner = left.endswith("'s") and left[:-2] not in _NO_NOUN
     opens = left in _DETERMINERS or left.isdecimal() or owner
-    return opens and right.replace("-", "").isalpha() and right not in _NO_NOUN
+    return opens and right.removesuffix("'s").replace("-", "").isalpha() and right not in _NO_NOUN
 
 
 def _takes_adverb(left: str, before: str, right: str) -> bool:
