@@ -22,12 +22,12 @@ def is_embedded(model: str) -> bool:
 
 def planted_models() -> tuple[str, ...]:
     """Return the names of the planted models (docs/planted.md): small changes of the reference model."""
-    return tuple(sorted(f"{PLANTED}{file.stem}" for file in _testbed("planted").glob("*.safetensors")))
+    return tuple(sorted(f"{PLANTED}{file.stem}" for file in _testbed("changes").glob("*.safetensors")))
 
 
 def planted_change(name: str) -> Path:
     """Return the file with the change that makes the planted model `name` of the reference model."""
-    return _testbed("planted") / f"{name}.safetensors"
+    return _testbed("changes") / f"{name}.safetensors"
 
 
 def _testbed(part: str) -> Path:
@@ -67,7 +67,7 @@ def locate_model(model: str | Path, revision: str | None = None) -> Path:
         from compressed_lens.lm.delta import merged_folder
 
         return merged_folder(
-            reference_folder(), _testbed("planted") / f"{str(model).removeprefix(PLANTED)}.safetensors"
+            reference_folder(), _testbed("changes") / f"{str(model).removeprefix(PLANTED)}.safetensors"
         )
     if path.is_file():
         raise ModelError(f"The model {path} is a file, not a folder.", fix="Give the folder that holds config.json.")
