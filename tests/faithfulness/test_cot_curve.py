@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.faithfulness.scripted import REVIEW, REVIEWS, converse, run
 
 from compressed_lens.analyses import create
 from compressed_lens.errors import StudyError
@@ -17,7 +18,6 @@ from compressed_lens.faithfulness.cot_curve import ChainOfThoughtCurve
 from compressed_lens.faithfulness.curves import area_over, from_value
 from compressed_lens.lm.protocol import Ask, Generate, Prompt, Score
 from compressed_lens.tasks import load_task
-from tests.faithfulness.scripted import REVIEW, REVIEWS, converse, run
 
 if TYPE_CHECKING:
     from compressed_lens.lm.hf import HFModel

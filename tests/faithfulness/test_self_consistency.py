@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.faithfulness.scripted import REVIEW, REVIEWS, Say, converse, run
 
 from compressed_lens.analyses import create
 from compressed_lens.errors import StudyError
@@ -17,7 +18,6 @@ from compressed_lens.faithfulness.self_consistency import SelfConsistency
 from compressed_lens.lm.protocol import Generate, Prompt, Score
 from compressed_lens.tasks import load_task
 from compressed_lens.tasks.base import Item, Task
-from tests.faithfulness.scripted import REVIEW, REVIEWS, Say, converse, run
 
 if TYPE_CHECKING:
     from compressed_lens.lm.hf import HFModel

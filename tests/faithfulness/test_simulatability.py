@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.faithfulness.scripted import REVIEW, REVIEWS, converse, run
 
 from compressed_lens.analyses import create
 from compressed_lens.analyses.base import roles_of
@@ -19,7 +20,6 @@ from compressed_lens.faithfulness.interventions import insertions
 from compressed_lens.faithfulness.simulatability import Guesses, Simulatability, generality, las
 from compressed_lens.lm.protocol import Ask, Prompt, Score
 from compressed_lens.tasks import load_task
-from tests.faithfulness.scripted import REVIEW, REVIEWS, converse, run
 
 if TYPE_CHECKING:
     from compressed_lens.lm.hf import HFModel
