@@ -25,17 +25,12 @@ class RuleName(StrEnum):
 
 def show_rankings(rankings: Sequence[Ranking]) -> None:
     """Print rankings, each with its rules."""
-    from compressed_lens.comparison.ranking import RULES, TIES
-    from compressed_lens.report.comparisons import ranking_note
+    from compressed_lens.report.comparisons import rank_bounds, ranking_note, ranking_rule
 
-    first = rankings[0]
-    show(f"Ranking: mean rank over (model, column) rows. {TIES}; {RULES[first.rule]}.")
+    show(f"Ranking: mean rank over (model, column) rows. {ranking_rule(rankings)}")
     for ranking in rankings:
         show(f"\n{ranking.family}: {ranking_note(ranking)}")
-        rows = [
-            (f"{one.mean_rank:.2f}", one.variant, f"[{one.low:.2f}, {one.high:.2f}]", one.rows, one.first)
-            for one in ranking.ranked
-        ]
+        rows = [(f"{one.mean_rank:.2f}", one.variant, rank_bounds(one), one.rows, one.first) for one in ranking.ranked]
         show_table(["mean rank", "variant", "95 %", "rows", "first in"], rows)
 
 

@@ -139,7 +139,10 @@ def _shared(members: Sequence[Series]) -> list[Measure]:
     return [
         measure
         for measure in members[0].measures
-        if measure.primary and measure.direction != "neither" and all(measure in one.measures for one in members)
+        if measure.primary
+        and measure.direction != "neither"
+        and measure.statistic == "mean"
+        and all(measure in one.measures for one in members)
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compressed_lens.comparison.measures import figures, figures_frame
 from compressed_lens.errors import RunError
+from compressed_lens.report.comparisons import Comparisons
 from compressed_lens.report.markdown import markdown
 from compressed_lens.report.page import html
 from compressed_lens.report.run_data import RunData
@@ -32,11 +33,12 @@ def write_report(run_folder: Path | str) -> Path:
     run = RunData.read(folder)
     gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
     computed = figures(run.series, gates)
+    compared = Comparisons.of(run, computed)
     footer = f"Made by compressed-lens {_version()} from {folder.name}/run.sqlite."
     _replace(folder / "metrics.csv", figures_frame(computed).write_csv())
-    _replace(folder / "report.md", markdown(run, computed, footer=footer))
+    _replace(folder / "report.md", markdown(run, computed, compared, footer=footer))
     page = folder / "report.html"
-    _replace(page, html(run, computed, footer=footer))
+    _replace(page, html(run, computed, compared, footer=footer))
     return page
 
 

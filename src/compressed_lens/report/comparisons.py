@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from compressed_lens.comparison import Agreement, Ranked, Ranking, SizeChoice, SizeTrend, Transition
+from compressed_lens import comparison
+from compressed_lens.comparison import (
+    Agreement,
+    Figure,
+    OutcomeTable,
+    Ranked,
+    Ranking,
+    SizeChoice,
+    SizeTrend,
+    Transition,
+)
+from compressed_lens.comparison.ranking import RULES, TIES
 from compressed_lens.report.formatting import (
     DASH,
     MINUS,
@@ -19,6 +30,8 @@ from compressed_lens.report.formatting import (
     p_value,
     size,
 )
+from compressed_lens.report.panels import FAMILY_TITLES, FEW_PANELS, family_place
+from compressed_lens.report.run_data import RunData
 
 _SHADES = (0.1, 0.3, 0.5, 0.7)
 _ALPHA = 0.05
@@ -28,6 +41,35 @@ _UNDEFINED = {
     "both": "both the same on every item",
     "few": "fewer than two items",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparisons:
+    """Everything of a run that looks across its metrics, variants or models.
+
+    Attributes:
+        rankings: Overall and by family; empty where fewer than two variants can be ranked.
+    """
+
+    transitions: tuple[Transition, ...]
+    outcomes: tuple[OutcomeTable, ...]
+    agreements: tuple[Agreement, ...]
+    rankings: tuple[Ranking, ...]
+    trends: tuple[SizeTrend, ...]
+    choices: tuple[SizeChoice, ...]
+
+    @classmethod
+    def of(cls, run: RunData, figures: Sequence[Figure]) -> Comparisons:
+        """Compute them; `figures` are the run's."""
+        frame = comparison.long_frame(figures)
+        return cls(
+            transitions=comparison.transitions(run.series, figures),
+            outcomes=comparison.outcome_tables(run.series),
+            agreements=comparison.agreements(run.series),
+            rankings=comparison.rankings(frame) if frame["variant"].n_unique() > 1 else (),
+            trends=comparison.size_trends(run.series, run.variant_list),
+            choices=comparison.size_choices(run.series, run.variant_list),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +113,15 @@ class TransitionGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransitionFamily:
+    """The transitions of one family, primary metrics first; `open` says whether the page shows them at once."""
+
+    title: str
+    open: bool
+    groups: tuple[TransitionGroup, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MatrixCell:
     """One correlation: `level` 0 to 4 is its shade, `kind` whether the tests agree; `title` is the whole of it."""
 
@@ -111,6 +162,26 @@ def transition_groups(transitions: Iterable[Transition]) -> tuple[TransitionGrou
     )
 
 
+def transition_families(transitions: Iterable[Transition]) -> tuple[TransitionFamily, ...]:
+    """Return the primary metrics' transitions by family, then all secondary ones."""
+    groups = transition_groups(transitions)
+    few = len(groups) <= FEW_PANELS
+    primary: dict[str, list[TransitionGroup]] = {}
+    for group in groups:
+        if group.primary:
+            primary.setdefault(group.family, []).append(group)
+    found = [
+        TransitionFamily(title=FAMILY_TITLES.get(name, name), open=True, groups=tuple(primary[name]))
+        for name in sorted(primary, key=family_place)
+    ]
+    rest = tuple(group for group in groups if not group.primary)
+    if rest:
+        found.append(
+            TransitionFamily(title=counted(len(rest), "secondary metric"), open=few and not primary, groups=rest)
+        )
+    return tuple(found)
+
+
 def _transition_row(t: Transition) -> TransitionRow:
     outside = (("not applicable", t.not_applicable), ("failed", t.failed), ("not recorded", t.unrecorded))
     rest = ", ".join(f"{name} {count:,}" for name, count in outside if count)
@@ -148,7 +219,7 @@ def _two(value: float) -> str:
     return f"{MINUS if value < 0 else ''}{abs(value):.2f}"
 
 
-def matrices(agreements: Sequence[Agreement], gates: dict[tuple[str, str], str]) -> tuple[Matrix, ...]:
+def matrices(agreements: Sequence[Agreement], gates: Mapping[tuple[str, str], str]) -> tuple[Matrix, ...]:
     """Return one correlation matrix a (model, task, variant)."""
     groups: dict[tuple[str, str, str], list[Agreement]] = {}
     for a in agreements:
@@ -193,6 +264,11 @@ def _matrix_cell(agreement: Agreement) -> MatrixCell:
     )
 
 
+def ranking_rule(rankings: Sequence[Ranking]) -> str:
+    """Return the rules of ties and of missing cells, in a sentence."""
+    return f"{TIES}; {RULES[rankings[0].rule]}." if rankings else ""
+
+
 def ranking_note(ranking: Ranking) -> str:
     """Say what a ranking rests on and whether its differences are more than chance."""
     rests = f"{counted(ranking.models, 'model')}, {counted(ranking.columns, 'column')}, {counted(ranking.rows, 'row')}"
@@ -207,6 +283,11 @@ def ranking_note(ranking: Ranking) -> str:
 def _with_sign(p: float) -> str:
     told = p_value(p)
     return told if told.startswith("<") else f"= {told}"
+
+
+def rank_bounds(one: Ranked) -> str:
+    """Return the interval of a mean rank, or a dash."""
+    return DASH if math.isnan(one.low) else f"[{one.low:.2f}, {one.high:.2f}]"
 
 
 def rank_place(one: Ranked, ranking: Ranking) -> tuple[float, float, float]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 ITEMS_PER_SERIES = 200
+_FEWEST = 20
+_OUTCOMES = 12_000
 CHARACTERS = 4_000
 _SMALL = 400
 _FLIPPED, _FAILED, _CHANGED = 4, 2, 1
@@ -32,6 +34,12 @@ class Chosen:
     rows: tuple[int, ...]
     marks: Mapping[str, tuple[int, ...]]
     total: int
+
+
+def items_per_series(all_series: Sequence[Series]) -> int:
+    """Return how many items of each series are embedded: 200, or fewer where there are many series and variants."""
+    columns = sum(len(series.outcomes) for series in all_series)
+    return max(_FEWEST, min(ITEMS_PER_SERIES, _OUTCOMES // max(columns, 1)))
 
 
 def choose(series: Series, *, limit: int = ITEMS_PER_SERIES) -> Chosen:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.series import FULL, Outcome, Series
-from compressed_lens.report import explorer, overview
-from compressed_lens.report.formatting import clipped, visible
+from compressed_lens.report import explorer, markdown_comparisons, overview
+from compressed_lens.report.comparisons import Comparisons
+from compressed_lens.report.formatting import clipped
 from compressed_lens.report.headline import headline
-from compressed_lens.report.panels import HeatCell, heat_maps, panels
+from compressed_lens.report.heat import HeatCell, heat_maps
+from compressed_lens.report.markdown_text import escaped, named, table
+from compressed_lens.report.panels import FEW_PANELS, FamilyPanels, Panel, families, panels
 from compressed_lens.report.run_data import RunData
 
 _SYMBOLS = {
@@ -26,16 +28,10 @@ _SYMBOLS = {
 }
 _EXAMPLES = 2
 _CHARACTERS = 400
-_SPECIAL = re.compile(r"([\\`*_\[\]#|<>~$&])")
 _FLIPPED_OR_FAILED = 6
 
 
-def escaped(text: str) -> str:
-    """Return `text` so that Markdown shows it as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(visible(text).split()))
-
-
-def markdown(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
+def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, footer: str) -> str:
     """Return the report as Markdown."""
     told = headline(figures, run.variant_list)
     several = len({v.model for v in run.variant_list}) > 1
@@ -46,48 +42,77 @@ def markdown(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
         lines.append(f"- {_SYMBOLS[summary.tone]} **{escaped(name)}** {escaped(summary.verdict)}")
         lines += [f"  - {escaped(sentence.text)}" for sentence in summary.sentences]
     lines += ["", escaped(told.caution), "", "## What ran", ""]
-    lines += _table(["", ""], [[escaped(what), escaped(text)] for what, text in overview.facts(run)])
-    lines += _table(
+    lines += table(["", ""], [[escaped(what), escaped(text)] for what, text in overview.facts(run)])
+    lines += table(
         ["Task", "Items", "Analyses", "Notes"], [[escaped(cell) for cell in row] for row in overview.task_rows(run)]
     )
     lines += ["## Integrity", "", *_integrity(run), "## Size, memory, speed", "", *_costs(run), "## Overview", ""]
     lines.append("Paired difference to full precision (own value in the first column); symbols where it is shown.\n")
-    for heat in heat_maps(figures):
-        if several:
-            lines += [f"### {escaped(heat.model)}", ""]
+    seen = heat_maps(figures)
+    for heat in seen.maps:
+        heading = " · ".join(part for part in (heat.title, heat.model if several else "") if part)
+        lines += [f"### {escaped(heading)}", ""] if heading else []
         rows = []
-        for task, analysis, measured in heat.parts:
+        for heading, small, measured in heat.parts:
             for measure in measured:
-                place = f"{measure.label} ({measure.unit}): {task}, {analysis}"
-                rows.append([escaped(place), *(_heat_text(cell) for cell in measure.cells)])
-        lines += _table(["", *(_named(name, gate) for name, gate in heat.variants)], rows)
-        if heat.never:
-            lines += [
-                f"Zero on every item under every variant, and so without a row: {escaped('; '.join(heat.never))}.",
-                "",
-            ]
-    lines += ["## Measures", ""]
-    for panel in panels(figures):
-        where = f"{panel.task}, {panel.model}" if several else panel.task
-        note = f" ({panel.direction})" if panel.direction else ""
-        lines += [f"### {escaped(panel.label)}: {escaped(where)}", "", f"{escaped(panel.summary)}{note}", ""]
-        head = ["Variant", "Value", "95 % interval", "n", f"Difference ({panel.unit})", "95 % interval", ""]
-        rows = []
-        for row in panel.rows:
-            flips = "" if row.figure.lost is None else f"{row.figure.lost} · {row.figure.gained}"
-            flips = flips if row.difference else ""
-            name = _named(row.figure.variant, row.figure.gate)
-            told_counts = ", ".join(row.counts).removeprefix("n ")
-            rows.append([name, row.value, row.value_interval, told_counts, row.difference, row.interval, row.words])
-            rows[-1] += [flips, row.p]
-        lines += _table([*head, "Lost · gained", "p"], rows)
-    for table in overview.group_tables(run.series, gates):
-        where = f"{table.task}, {table.model}" if several else table.task
-        lines += [f"### {escaped(table.label)} by group: {escaped(where)}", ""]
-        body = [[escaped(group), *(f"{value} (n {n})" for value, n, _ in cells)] for group, cells in table.rows]
-        lines += _table(["", *(_named(name, gate) for name, gate in table.variants)], body)
+                place = measure.where or f"{heading}, {small}"
+                label = f"{measure.label} ({measure.unit}): {place}"
+                rows.append([escaped(label), *(_heat_text(cell) for cell in measure.cells)])
+        lines += table(["", *(named(name, gate) for name, gate in heat.variants)], rows)
+    if seen.never:
+        lines += [
+            f"Zero on every item under every variant, and so without a row: {escaped('; '.join(seen.never))}.",
+            "",
+        ]
+    lines += markdown_comparisons.ranking(compared)
+    every = panels(figures)
+    lines += _measures(families(every, compared.outcomes, gates), several=several, few=len(every) <= FEW_PANELS)
+    lines += markdown_comparisons.others(compared, gates)
+    for found in overview.group_tables(run.series, gates):
+        where = f"{found.task}, {found.model}" if several else found.task
+        lines += [f"### {escaped(found.label)} by group: {escaped(where)}", ""]
+        body = [[escaped(group), *(f"{value} (n {n})" for value, n, _ in cells)] for group, cells in found.rows]
+        lines += table(["", *(named(name, gate) for name, gate in found.variants)], body)
     lines += _examples(run)
     return "\n".join([*lines, "", f"<sub>{escaped(footer)}</sub>", ""])
+
+
+def _measures(found: Sequence[FamilyPanels], *, several: bool, few: bool) -> list[str]:
+    lines = ["## Measures", ""]
+    if not few:
+        lines += [
+            "Primary measures, and others with a difference shown; the rest is in report.html and metrics.csv.",
+            "",
+        ]
+    for family in found:
+        lines += [f"### {family.title}", ""]
+        for analysis in family.analyses:
+            if analysis.outcomes is not None:
+                lines += [f"Outcomes of {escaped(analysis.title)} on {escaped(analysis.where)}:", ""]
+                rows = [[named(v, gate), *map(str, counts)] for v, gate, counts in analysis.outcomes.rows]
+                lines += table([f"of {analysis.outcomes.items} items", *map(escaped, analysis.outcomes.classes)], rows)
+            for panel in analysis.panels:
+                if few or panel.primary or panel.shown:
+                    lines += _panel(panel, several=several)
+    return lines
+
+
+def _panel(panel: Panel, *, several: bool) -> list[str]:
+    where = f"{panel.task}, {panel.model}" if several else panel.task
+    note = f" ({panel.direction})" if panel.direction else ""
+    head = ["Variant", "Value", "95 % interval", "n", f"Difference ({panel.unit})", "95 % interval", ""]
+    rows = []
+    for row in panel.rows:
+        flips = "" if row.figure.lost is None else f"{row.figure.lost} · {row.figure.gained}"
+        flips = flips if row.difference else ""
+        name = named(row.figure.variant, row.figure.gate)
+        told_counts = ", ".join(row.counts).removeprefix("n ")
+        rows.append([name, row.value, row.value_interval, told_counts, row.difference, row.interval, row.words])
+        rows[-1] += [flips, row.p]
+    return [
+        *(f"#### {escaped(panel.label)}: {escaped(where)}", "", f"{escaped(panel.summary)}{note}", ""),
+        *table([*head, "Lost · gained", "p"], rows),
+    ]
 
 
 def _heat_text(cell: HeatCell) -> str:
@@ -96,11 +121,6 @@ def _heat_text(cell: HeatCell) -> str:
         return cell.text
     symbol = _SYMBOLS.get("failed" if figure.gate == "failed" else figure.verdict, "")
     return f"{symbol} {cell.text}<br><sub>n {figure.paired.n if figure.paired else figure.own.n}</sub>".strip()
-
-
-def _named(variant: str, gate: str) -> str:
-    flags: dict[str, str] = {"failed": " ✕ failed gate", "unavailable": " (unavailable)", "pending": " (not run yet)"}
-    return escaped(variant) + flags.get(gate, "")
 
 
 def _integrity(run: RunData) -> list[str]:
@@ -114,15 +134,15 @@ def _integrity(run: RunData) -> list[str]:
         told.append(f"{len(variant.findings)} checks" if variant.findings else "")
         label = f"{variant.name} ({variant.model})"
         rows.append([escaped(label), state.get(variant.gate, "✓ passed"), "<br>".join(part for part in told if part)])
-    return _table(["Variant", "Gate", "Findings"], rows)
+    return table(["Variant", "Gate", "Findings"], rows)
 
 
 def _costs(run: RunData) -> list[str]:
     rows = [
-        [_named(c.variant.name, c.variant.gate), c.disk, c.relative, c.memory, c.rate, c.tokens, c.bits]
+        [named(c.variant.name, c.variant.gate), c.disk, c.relative, c.memory, c.rate, c.tokens, c.bits]
         for c in overview.cost_rows(run.variant_list)
     ]
-    return _table(
+    return table(
         ["Variant", "Size on disk", "of full", "Memory", "Tokens per second", "Tokens", "Bits per weight"], rows
     )
 
@@ -140,7 +160,7 @@ def _examples(run: RunData) -> list[str]:
                 source = "; ".join(f"{name}: {text}" for name, text in fields.items())
                 lines += [f"**{escaped(series.task)}, {escaped(series.analysis)}, {escaped(item)}**<br>"]
                 lines += [escaped(clipped(source, _CHARACTERS)), ""]
-                lines += _table(["", "Text"], [[escaped(v), _said(series, v, row)] for v in (FULL, variant)])
+                lines += table(["", "Text"], [[escaped(v), _said(series, v, row)] for v in (FULL, variant)])
     return ["## Texts that flipped or failed", "", *lines] if lines else []
 
 
@@ -155,9 +175,3 @@ def _said(series: Series, variant: str, row: int) -> str:
     if outcome.failed is not None:
         texts.append(f"✕ {escaped(outcome.failed)}")
     return "<br>".join(texts)
-
-
-def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    names = list(head)
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]

@@ -14,14 +14,27 @@ from markupsafe import Markup
 
 from compressed_lens.comparison.measures import REPLICATES, Figure
 from compressed_lens.report import explorer, overview
-from compressed_lens.report.formatting import counted, number, visible
+from compressed_lens.report.comparisons import (
+    Comparisons,
+    choice_cells,
+    matrices,
+    rank_bounds,
+    rank_place,
+    ranking_note,
+    ranking_rule,
+    transition_families,
+    trend_cells,
+)
+from compressed_lens.report.formatting import counted, number, p_value, visible
 from compressed_lens.report.headline import headline
-from compressed_lens.report.panels import absent, heat_maps, heat_note, loss_level, panels
+from compressed_lens.report.heat import heat_maps, heat_note, loss_level
+from compressed_lens.report.panels import absent, families, panels
 from compressed_lens.report.run_data import RunData
 from compressed_lens.statistics import FEW_CHANGES
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SENTENCES = 4
+_OPEN_GROUPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +45,13 @@ class Block:
     json: Markup
 
 
-def html(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
+def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, footer: str) -> str:
     """Return the page.
 
     Args:
         run: The run.
         figures: Its figures.
+        compared: Its comparisons.
         footer: What made the page, in one line.
     """
     environment = Environment(
@@ -67,15 +81,28 @@ def html(run: RunData, figures: Sequence[Figure], *, footer: str) -> str:
         recipe_text=overview.recipe_text,
         fingerprint_text=overview.fingerprint_text,
         costs=overview.cost_rows(run.variant_list),
-        heat_maps=heat_maps(figures),
+        overview=heat_maps(figures),
         heat_note=heat_note(),
-        panels=panels(figures),
+        families=families(panels(figures), compared.outcomes, gates),
+        transitions=transition_families(compared.transitions),
+        matrices=matrices(compared.agreements, gates),
+        rankings=compared.rankings,
+        ranking_note=ranking_note,
+        rank_bounds=rank_bounds,
+        rank_place=rank_place,
+        ranking_rule=ranking_rule(compared.rankings),
+        trends=compared.trends,
+        choices=compared.choices,
+        trend_cells=trend_cells,
+        choice_cells=choice_cells,
+        p_value=p_value,
         absent=absent(figures),
         reasons=reasons(figures),
         groups=overview.group_tables(run.series, gates),
+        open_groups=_OPEN_GROUPS,
         level=loss_level,
         blocks=blocks,
-        limit=explorer.ITEMS_PER_SERIES,
+        limit=explorer.items_per_series(run.series),
         everything_shown=everything,
         replicates=f"{REPLICATES:,}",
         few=FEW_CHANGES,
@@ -104,11 +131,12 @@ def reasons(figures: Sequence[Figure]) -> tuple[tuple[str, str, str, str, int, i
 
 def _blocks(run: RunData, *, several_models: bool) -> tuple[tuple[Block, ...], bool]:
     contents = explorer.item_contents(run.items)
+    limit = explorer.items_per_series(run.series)
     blocks, everything = [], True
     for series in run.series:
         if not series.rows:
             continue
-        chosen = explorer.choose(series)
+        chosen = explorer.choose(series, limit=limit)
         everything = everything and len(chosen.rows) == chosen.total
         gates = {v.name: v.gate for v in run.variant_list if v.model == series.model}
         text = explorer.block(series, chosen, contents.get(series.task, {}), gates)

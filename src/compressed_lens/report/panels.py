@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compressed_lens.comparison.measures import Figure
+from compressed_lens.comparison.outcomes import OutcomeTable
 from compressed_lens.comparison.series import Gate
 from compressed_lens.report.formatting import (
-    DASH,
     MINUS,
     amount,
     bounds,
+    counted,
     difference,
     difference_unit,
     p_value,
@@ -23,8 +24,17 @@ from compressed_lens.report.headline import Labels, anchor_of
 _MARGIN = 0.06
 _TICKS = 4
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-_POINTS = (0.01, 0.05, 0.15, 0.3)
-_DEVIATIONS = (0.1, 0.3, 0.6, 1.2)
+FEW_PANELS = 40
+"""Up to this many panels the page shows all of them open, as one list; above, it groups and folds."""
+
+FAMILY_TITLES = {
+    "task": "Task performance",
+    "quality": "Quality of explanations",
+    "faithfulness": "Faithfulness of explanations",
+    "other": "Other measures",
+}
+
+SHOWN = frozenset({"worse", "better", "different"})
 _WORDS = {
     "worse": "worse",
     "better": "better",
@@ -74,6 +84,8 @@ class Panel:
     task: str
     analysis: str
     label: str
+    family: str
+    primary: bool
     summary: str
     unit: str
     direction: str
@@ -88,41 +100,10 @@ class Panel:
         """Whether every item came out the same under every variant that has a comparison."""
         return all(row.figure.verdict in {"reference", "unchanged", "not comparable"} for row in self.rows)
 
-
-@dataclass(frozen=True, kw_only=True)
-class HeatCell:
-    """One field of the heat map: `level` -4 (much worse) to 4 (much better); `kind` picks the colour family."""
-
-    figure: Figure
-    level: int
-    kind: str
-    text: str
-    title: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeatRow:
-    """One measure under every variant."""
-
-    label: str
-    unit: str
-    anchor: str
-    cells: tuple[HeatCell, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeatMap:
-    """Measures (rows) by variants (columns) of one model.
-
-    Attributes:
-        parts: (task, analysis, rows), in the order of the study.
-        never: Rates that are zero on every item under every variant, and therefore have no row.
-    """
-
-    model: str
-    variants: tuple[tuple[str, Gate], ...]
-    parts: tuple[tuple[str, str, tuple[HeatRow, ...]], ...]
-    never: tuple[str, ...]
+    @property
+    def shown(self) -> bool:
+        """Whether a difference is shown under some variant that passed the gate."""
+        return any(row.figure.verdict in SHOWN and row.figure.gate != "failed" for row in self.rows)
 
 
 def grouped(figures: Iterable[Figure]) -> list[list[Figure]]:
@@ -137,6 +118,86 @@ def panels(figures: Sequence[Figure]) -> tuple[Panel, ...]:
     """Return a panel for every measure on every task that has a value under some variant."""
     labels = Labels(figures)
     return tuple(_panel(group, labels) for group in grouped(figures))
+
+
+def family_place(family: str) -> int:
+    """Return where a family stands in the page."""
+    names = list(FAMILY_TITLES)
+    return names.index(family) if family in names else len(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeCounts:
+    """Outcome classes of one analysis as they are shown: (variant, gate, counts), each row adding up to `items`."""
+
+    items: int
+    classes: tuple[str, ...]
+    rows: tuple[tuple[str, Gate, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, table: OutcomeTable, gates: Mapping[tuple[str, str], Gate]) -> OutcomeCounts:
+        """Return a table with how each variant stands at the gate."""
+        rows = tuple((name, gates.get((table.model, name), "pending"), counts) for name, counts in table.counts)
+        return cls(items=table.items, classes=table.classes, rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisPanels:
+    """The panels of one analysis on one task, its outcome classes above them.
+
+    Attributes:
+        told: What its panels show, in a few words.
+        open: Whether the page shows it at once.
+        outcomes: Counts of its outcome classes; None where its records name none.
+    """
+
+    anchor: str
+    title: str
+    where: str
+    told: str
+    open: bool
+    outcomes: OutcomeCounts | None
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyPanels:
+    """The analyses of one family."""
+
+    title: str
+    analyses: tuple[AnalysisPanels, ...]
+
+
+def families(
+    panels: Sequence[Panel], outcomes: Iterable[OutcomeTable], gates: Mapping[tuple[str, str], Gate]
+) -> tuple[FamilyPanels, ...]:
+    """Group panels by the family of their analysis (that of its primary measure), task and analysis.
+
+    With more than `FEW_PANELS` panels, analyses without a shown difference are folded.
+    """
+    several = len({panel.model for panel in panels}) > 1
+    few = len(panels) <= FEW_PANELS
+    tables = {(table.model, table.task, table.analysis): OutcomeCounts.of(table, gates) for table in outcomes}
+    members: dict[tuple[str, str, str], list[Panel]] = {}
+    for panel in panels:
+        members.setdefault((panel.model, panel.task, panel.analysis), []).append(panel)
+    found: dict[str, list[AnalysisPanels]] = {}
+    for (model, task, analysis), own in members.items():
+        family = next((panel.family for panel in own if panel.primary), own[0].family)
+        shown = sum(panel.shown for panel in own)
+        found.setdefault(family, []).append(
+            AnalysisPanels(
+                anchor="a-" + own[0].anchor[2:].rsplit("--", 1)[0],
+                title=analysis,
+                where=f"{task} · {model}" if several else task,
+                told=f"{counted(len(own), 'measure')}, {shown or 'none'} with a difference shown",
+                open=few or any(panel.shown for panel in own if panel.primary),
+                outcomes=tables.get((model, task, analysis)),
+                panels=tuple(sorted(own, key=lambda panel: not panel.primary)),
+            )
+        )
+    order = sorted(found, key=family_place)
+    return tuple(FamilyPanels(title=FAMILY_TITLES.get(name, name), analyses=tuple(found[name])) for name in order)
 
 
 def absent(figures: Sequence[Figure]) -> tuple[str, ...]:
@@ -168,6 +229,8 @@ def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
         task=first.task,
         analysis=first.analysis,
         label=labels.measure(first),
+        family=first.measure.family,
+        primary=first.measure.primary,
         summary=first.measure.summary,
         unit=difference_unit(unit),
         direction={"higher": "higher is better", "lower": "lower is better", "neither": ""}[first.measure.direction],
@@ -233,57 +296,6 @@ def counts(figure: Figure) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def heat_maps(figures: Sequence[Figure]) -> tuple[HeatMap, ...]:
-    """Return one heat map a model."""
-    labels = Labels(figures)
-    maps = []
-    for model in dict.fromkeys(figure.model for figure in figures):
-        own = [figure for figure in figures if figure.model == model]
-        variants = dict.fromkeys((figure.variant, figure.gate) for figure in own)
-        parts: dict[tuple[str, str], list[HeatRow]] = {}
-        never = []
-        for group in grouped(own):
-            first = group[0]
-            if first.measure.unit == "rate" and all(f.own.estimate == 0 for f in group if f.own.n):
-                never.append(labels.place(first))
-                continue
-            cells = {figure.variant: figure for figure in group}
-            row = HeatRow(
-                label=labels.measure(first),
-                unit=difference_unit(first.measure.unit),
-                anchor=anchor_of(first),
-                cells=tuple(_heat_cell(cells[name]) for name, _ in variants if name in cells),
-            )
-            parts.setdefault((first.task, first.analysis), []).append(row)
-        told = tuple((task, analysis, tuple(rows)) for (task, analysis), rows in parts.items())
-        maps.append(HeatMap(model=model, variants=tuple(variants), parts=told, never=tuple(never)))
-    return tuple(maps)
-
-
-def _heat_cell(figure: Figure) -> HeatCell:
-    measure, paired = figure.measure, figure.paired
-    title = f"{figure.variant}: {words(figure)}"
-    if figure.verdict == "reference":
-        return HeatCell(figure=figure, level=0, kind="own", text=amount(figure.own.estimate, measure.unit), title=title)
-    if paired is None or not paired.n:
-        return HeatCell(figure=figure, level=0, kind="none", text=DASH, title=title)
-    title += f"; {difference(paired.estimate, measure.unit)} {difference_unit(measure.unit)}"
-    title += f" {bounds(paired.low, paired.high, measure.unit)}, n = {paired.n}"
-    scale = _POINTS if measure.unit == "rate" else _DEVIATIONS
-    size = abs(paired.estimate) if measure.unit == "rate" else _ratio(abs(paired.estimate), figure.spread)
-    level = sum(size >= step for step in scale)
-    good = (paired.estimate > 0) == (measure.direction == "higher")
-    kind = "neither" if measure.direction == "neither" else "better" if good else "worse"
-    text = difference(paired.estimate, measure.unit)
-    return HeatCell(figure=figure, level=level, kind=kind, text=text, title=title)
-
-
-def _ratio(size: float, spread: float) -> float:
-    if size == 0:
-        return 0.0
-    return size / spread if spread > 0 else math.inf
-
-
 def _range(ends: Sequence[float]) -> tuple[float, float]:
     low, high = min(ends), max(ends)
     if low == high:
@@ -303,18 +315,3 @@ def _ticks(low: float, high: float) -> list[float]:
 def _tick(value: float, unit: str) -> str:
     shown = f"{abs(value) * (100 if unit == 'rate' else 1):.6g}"
     return shown if value == 0 else (MINUS if value < 0 else "+") + shown
-
-
-def heat_note() -> str:
-    """Say what the colours of the heat map mean."""
-    points = ", ".join(f"{100 * step:g}" for step in _POINTS)
-    deviations = ", ".join(f"{step:g}" for step in _DEVIATIONS)
-    return (
-        f"Shades change at {points} points for rates, and at {deviations} standard deviations of the "
-        "full-precision values for other units."
-    )
-
-
-def loss_level(loss: float) -> int:
-    """Return the shade of a rate's change, 0 to 4."""
-    return sum(abs(loss) >= step for step in _POINTS)

@@ -1,6 +1,14 @@
 "use strict";
 (() => {
   const at = (id) => document.getElementById(id);
+  const reveal = () => {
+    let node = at(decodeURIComponent(location.hash.slice(1)));
+    const target = node;
+    for (; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+    target?.scrollIntoView();
+  };
+  window.addEventListener("hashchange", reveal);
+  reveal();
   const blocks = [...document.querySelectorAll("script.series")];
   if (!blocks.length) return;
   const parsed = new Map();
