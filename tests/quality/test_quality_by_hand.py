@@ -51,7 +51,7 @@ NLI = Task(
     edit_field="hypothesis",
     targets={"entailment": "contradiction", "contradiction": "entailment", "neutral": "contradiction"},
 )
-LABEL = [Scores(log_probabilities=(-1.0, -2.0, -3.0), tokens=(1, 1, 1), greedy=(True, False, False))]
+LABEL: list[Response] = [Scores(log_probabilities=(-1.0, -2.0, -3.0), tokens=(1, 1, 1), greedy=(True, False, False))]
 WHY = "Dogs are animals."
 
 
@@ -79,7 +79,7 @@ def traced(*values: float) -> Traced:
     return Traced(log_probabilities=values, log_odds=values)
 
 
-BART = [traced(-1.0, -3.0), traced(-4.0), traced(-2.0, -2.0, -2.0), traced(-6.0), traced(-1.0, -2.0)]
+BART: list[Response] = [traced(-1.0, -3.0), traced(-4.0), traced(-2.0, -2.0, -2.0), traced(-6.0), traced(-1.0, -2.0)]
 
 
 def test_bartscore_asks_every_direction_at_once() -> None:
