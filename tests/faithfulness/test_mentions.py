@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compressed_lens.explanations.parsing import mentions
-from compressed_lens.faithfulness.mentions import bases, mentioned, mentions_any, same_word
+from compressed_lens.faithfulness.mentions import mentioned, mentions_any, same_word
 from compressed_lens.faithfulness.words import shipped
 
 PLAIN, NEGATED, ABSENT = "plain", "negated", "absent"
