@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -63,6 +63,7 @@ def from_arguments(
     variants: Sequence[Spec] = (),
     tasks: Sequence[Spec] = (),
     analyses: Sequence[Spec] = ("accuracy", "nle", "recall"),
+    judges: Sequence[Mapping[str, Any]] = (),
     name: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -77,6 +78,7 @@ def from_arguments(
         variants: Names of recipes.
         tasks: Names of data sets.
         analyses: Names of analyses.
+        judges: Models that analyses ask beside the ones under study.
         name: Name of the run; default: the first model's with a digest of everything else.
         limit: Number of items of every task.
         seed: Seed of everything random.
@@ -94,6 +96,7 @@ def from_arguments(
         "variants": list(variants),
         "tasks": [{**({"name": t} if isinstance(t, str) else t), **limits} for t in tasks],
         "analyses": list(analyses),
+        "judges": list(judges),
         "settings": settings,
     }
     study = _validated(Document(file="", data=data), [Path.cwd()])
