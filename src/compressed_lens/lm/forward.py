@@ -47,18 +47,25 @@ class Passes:
         module: A causal language model of transformers, in evaluation mode.
         device: Where its input ids go.
         tokens: Number of real (not padding) tokens it has been run on so far.
+        trees: Whether it computes the same in a tree as row by row; None until `tree.takes_trees` has found out.
     """
 
     def __init__(self, module: Any) -> None:
         self.module = module
         self.device: torch.device = self.module.get_input_embeddings().weight.device
         self.tokens = 0
+        self.trees: bool | None = None
         accepted = inspect.signature(self.module.forward).parameters
         self._accepts = frozenset(accepted)
         config = self.module.config.get_text_config()
         self.vocabulary: int = config.vocab_size
         limit = getattr(config, "max_position_embeddings", None)
         self.context: int | None = int(limit) if limit else None
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the position of a token can be told, rather than follow from the mask."""
+        return "position_ids" in self._accepts
 
     def start(self, rows: Sequence[Sequence[int]], *, keep: int = 1) -> tuple[Tensor, Prefix | None]:
         """Run rows from their first token, padded on the left.

@@ -32,7 +32,7 @@ from compressed_lens.lm.protocol import (
     Traced,
 )
 from compressed_lens.lm.reading import Reader
-from compressed_lens.lm.scoring import Scoring, score_batch
+from compressed_lens.lm.scoring import Scoring, score_groups
 from compressed_lens.lm.text import Rendered
 from compressed_lens.lm.trace import trace_rows
 
@@ -198,6 +198,8 @@ class HFModel:
     def score(self, requests: Sequence[Score], *, batch_tokens: int = BATCH_TOKENS) -> list[Scores]:
         """Score every request, in order; each distinct prompt is computed once for all its continuations.
 
+        Prompts that begin alike share that computation where it saves much (see `lm.tree`).
+
         Raises:
             ModelError: A prompt with its continuation is longer than the context, or does not fit into memory.
         """
@@ -209,18 +211,13 @@ class HFModel:
             options = self._reader.options(request)
             group.options.update(dict.fromkeys(options))
             asked.append((group, options))
-        todo = list(groups.values())
-        for batch in pack([len(group.prompt) for group in todo], batch_tokens):
-            run_halving(
-                [todo[i] for i in batch],
-                lambda part: score_batch(self._passes, part, batch_tokens=batch_tokens, strict=self._strict),
-            )
+        score_groups(self._passes, list(groups.values()), batch_tokens=batch_tokens, strict=self._strict)
         return [group.scores(options) for group, options in asked]
 
     def trace(self, requests: Sequence[Trace], *, batch_tokens: int = BATCH_TOKENS) -> list[Traced]:
         """Return log-probability and log-odds of every token of each continuation, in order.
 
-        The continuation is joined to the prompt as for `score`.
+        The continuation is joined to the prompt, and beginnings are shared, as for `score`.
 
         Raises:
             ModelError: A prompt with its continuation is longer than the context, or does not fit into memory.

@@ -11,6 +11,7 @@ from torch import Tensor
 from compressed_lens.lm.batching import pack, run_halving
 from compressed_lens.lm.forward import Passes, Prefix
 from compressed_lens.lm.protocol import Scores
+from compressed_lens.lm.tree import Branch, Tree, Unit, plant, read_trees, tree_batches
 
 Ids = tuple[int, ...]
 
@@ -40,8 +41,45 @@ class Scoring:
         )
 
 
-def score_batch(passes: Passes, groups: Sequence[Scoring], *, batch_tokens: int, strict: bool = False) -> None:
-    """Fill in the scores of every group.
+def score_groups(passes: Passes, groups: Sequence[Scoring], *, batch_tokens: int, strict: bool) -> None:
+    """Fill in the scores of every group; prompts that begin alike share the computation (see `tree`)."""
+    trees, rest = plant(passes, [_unit(group) for group in groups], batch_tokens=batch_tokens, strict=strict)
+    for planted in tree_batches(passes, trees, batch_tokens=batch_tokens):
+        run_halving(planted, lambda part: _score_trees(passes, groups, part))
+    for batch in pack([len(groups[i].prompt) for i in rest], batch_tokens):
+        run_halving(
+            [groups[rest[i]] for i in batch],
+            lambda part: _score_batch(passes, part, batch_tokens=batch_tokens, strict=strict),
+        )
+
+
+def _unit(group: Scoring) -> Unit:
+    size = len(group.prompt)
+    fed = dict.fromkeys(option[:-1] for option in group.options)
+    return Unit(
+        branches=tuple(Branch(ids=group.prompt + feed, start=size - 1) for feed in fed),
+        plain=size + sum(len(feed) for _, feed, _ in _rows([group])),
+    )
+
+
+def _score_trees(passes: Passes, groups: Sequence[Scoring], trees: Sequence[Tree]) -> None:
+    logits, places = read_trees(passes, trees)
+    keep = logits.shape[1]
+    found: list[tuple[Scoring, Ids, list[tuple[int, int]]]] = []
+    for index in (index for tree in trees for index in tree.units):
+        group = groups[index]
+        branches = {option: n for n, option in enumerate(dict.fromkeys(option[:-1] for option in group.options))}
+        for option in group.options:
+            read = places[index, branches[option[:-1]]]
+            own = [(row * keep + place, token) for (row, place), token in zip(read, option, strict=False)]
+            found.append((group, option, own))
+    values = iter(_gather(logits.flatten(0, 1), [place for _, _, own in found for place in own]))
+    for group, option, own in found:
+        group.options[option] = _total([next(values) for _ in own])
+
+
+def _score_batch(passes: Passes, groups: Sequence[Scoring], *, batch_tokens: int, strict: bool) -> None:
+    """Fill in the scores of groups that share nothing.
 
     One pass over the prompts scores every first token. What is left of longer continuations branches off the
     prompts' keys and values; continuations that start with the same tokens share a row.
