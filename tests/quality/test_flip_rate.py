@@ -14,6 +14,7 @@ from compressed_lens.analyses import create
 from compressed_lens.analyses.base import Record, Value, roles_of
 from compressed_lens.engine.engine import Engine, Job
 from compressed_lens.errors import StudyError
+from compressed_lens.explanations.edits import relative_to_original
 from compressed_lens.lm.locate import locate_model
 from compressed_lens.lm.protocol import Ask, Generate, Generation, Prompt, Request, Response, Score, Scores
 from compressed_lens.quality.flip_rate import KINDS, FlipRate, effects
@@ -130,7 +131,7 @@ def test_roles() -> None:
 
 
 class Rewriter:
-    """The reference model, but for edits: it writes three other reviews of the target label instead."""
+    """The reference model, but for edits: it writes another review of the target label, the least alike, instead."""
 
     def __init__(self, model: HFModel, task: Task) -> None:
         self._model = model
@@ -150,8 +151,9 @@ class Rewriter:
         for request in requests:
             told = request.prompt.messages[-1].content
             target = told.split("so that the label becomes ")[1].split(".")[0]
-            others = [t for t in self._texts[target] if t not in told][:3]
-            answers.append(text(f"<new>{' '.join(others)}</new>"))
+            original = told.splitlines()[1]
+            other = max(self._texts[target], key=lambda candidate: relative_to_original(original, candidate))
+            answers.append(text(f"<new>{other}</new>"))
         return answers
 
 
@@ -170,7 +172,7 @@ def mean(records: Sequence[Mapping[str, Value]], name: str) -> float:
 
 def test_a_rewriting_generator_is_caught_by_the_validity_gate(load_model: Callable[[Path], HFModel]) -> None:
     full = load_model(locate_model("reference"))
-    task = load_task("testbed-reviews", limit=24)
+    task = load_task("testbed-reviews", limit=30)
     records = run(Rewriter(full, task), full, task, "flip_rate")
     for judge in ("self", "full"):
         assert mean(records, f"soft_self_{judge}") >= 0.8
