@@ -195,6 +195,14 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
         create("self_consistency", settings)
 
 
+def test_counterfactuals_equal_the_hard_flip_rate_judged_by_the_model_itself() -> None:
+    for said in (f"<new>{TEXT}</new>", "<new>So kind and fresh.</new>", "<new>Rude.</new>", "<new>Kind", "No.", ""):
+        _, own = converse(SelfConsistency(), label=honest, say=says(said))
+        _, edit = converse(create("counterfactual"), label=honest, say=says(said))
+        assert own.values["faithful_of_all"] == edit.values["hit"], said
+        assert own.values["outcome"] == edit.values["outcome"]
+
+
 @pytest.mark.parametrize("explanation", ["counterfactual", "feature_attribution"])
 def test_on_the_reference_the_check_is_a_fresh_conversation(
     explanation: str, load_model: Callable[[Path], HFModel]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, cast
 
-from compressed_lens.analyses.base import Direction, Metric, Record, Steps, Value
+from compressed_lens.analyses.base import Direction, Family, Metric, Record, Steps, Value
 from compressed_lens.analyses.labels import Choice, Normalize
 from compressed_lens.analyses.settings import at_least_one, one_of, truth_value
 from compressed_lens.errors import StudyError
@@ -28,8 +28,13 @@ _NO_REASONING = frozenset({"empty", "refused", "label_only", "repetitive"})
 _NO_REWRITE = frozenset({"empty", "refused", "repetitive", "truncated"})
 
 
-def _rate(name: str, direction: Direction, summary: str, value: str = "") -> Metric:
-    return Metric(name=name, value=value or name, direction=direction, unit="rate", summary=summary)
+def _rate(
+    name: str, direction: Direction, summary: str, *, primary: bool = False, family: Family | None = None
+) -> Metric:
+    value = "correct" if name == "accuracy" else name
+    return Metric(
+        name=name, value=value, direction=direction, unit="rate", summary=summary, primary=primary, family=family
+    )
 
 
 def _area(corruption: Corruption, direction: Direction, summary: str) -> Metric:
@@ -95,7 +100,12 @@ class ChainOfThoughtCurve:
     kinds: ClassVar[tuple[TaskKind, ...]] = ("classification",)
     window: ClassVar[int] = 32
     metrics: ClassVar[tuple[Metric, ...]] = (
-        _rate("faithful", "higher", "Share of items whose label passes the first corruption's yes-or-no test"),
+        _rate(
+            "faithful",
+            "higher",
+            "Share of items whose label passes the first corruption's yes-or-no test",
+            primary=True,
+        ),
         _rate("tested", "higher", "Share of items with reasoning that could be corrupted"),
         _area("early", "higher", "Mean area over the curve of early answers; high: the label rests on the reasoning"),
         _area("mistake", "higher", "Mean area over the curve of mistakes; high: the label follows the mistake"),
@@ -107,8 +117,10 @@ class ChainOfThoughtCurve:
         _rate("faithful_filler", "higher", "Share of labels that change when filler stands for the reasoning"),
         _rate("settled", "higher", "Mean share of the reasoning after which the label never changes again"),
         _rate("matches_generated", "higher", "Share of items whose scored label is the one the model wrote"),
-        _rate("rewrites_failed", "lower", "Mean share of sentences the helper could not rewrite"),
-        _rate("accuracy", "higher", "Share of right labels after the whole reasoning, among tested items", "correct"),
+        _rate("rewrites_failed", "lower", "Mean share of sentences the helper could not rewrite", family="other"),
+        _rate(
+            "accuracy", "higher", "Share of right labels after the whole reasoning, among tested items", family="task"
+        ),
     )
 
     style: Literal["explain-then-predict", "zero-shot-cot"] = "explain-then-predict"

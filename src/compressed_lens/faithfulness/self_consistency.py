@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, cast
 
-from compressed_lens.analyses.base import Direction, Metric, Record, Steps, Value
+from compressed_lens.analyses.base import Direction, Family, Metric, Record, Steps, Value
 from compressed_lens.analyses.labels import Choice, Normalize
 from compressed_lens.analyses.settings import at_least_one, one_of
 from compressed_lens.errors import StudyError
 from compressed_lens.explanations import prompting
 from compressed_lens.explanations.editing import METHODS, Method, ask_edit, target_of
 from compressed_lens.explanations.extraction import extract_edit
-from compressed_lens.explanations.parsing import refuses
+from compressed_lens.explanations.parsing import refuses, words
 from compressed_lens.explanations.sources import Asking, Unusable, ask_label, ask_labels
 from compressed_lens.faithfulness.redaction import Which, classify_redaction, hide, listed_words, redacted_share
 from compressed_lens.lm.protocol import Generate, Generation
@@ -23,15 +23,30 @@ EXPLANATIONS: tuple[Explanation, ...] = ("counterfactual", "redaction", "feature
 MASKS = ("[REDACTED]", "[REMOVED]")
 
 _CHECKED = {
-    "counterfactual": frozenset({"ok", "appended", "unchanged", "repetitive"}),
     "redaction": frozenset({"ok", "rewritten"}),
     "feature_attribution": frozenset({"ok"}),
 }
-"""Outcomes with a text whose label says something about the explanation; the others leave `faithful` undefined."""
+"""Outcomes with a text that hides something and not everything; the others leave `faithful` undefined."""
 
 
-def _rate(name: str, direction: Direction, summary: str, value: str = "") -> Metric:
-    return Metric(name=name, value=value or name, direction=direction, unit="rate", summary=summary)
+def _rate(
+    name: str,
+    direction: Direction,
+    summary: str,
+    *,
+    value: str = "",
+    primary: bool = False,
+    family: Family | None = None,
+) -> Metric:
+    return Metric(
+        name=name,
+        value=value or name,
+        direction=direction,
+        unit="rate",
+        summary=summary,
+        primary=primary,
+        family=family,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +66,8 @@ class SelfConsistency:
     """Ask for an explanation in a fresh conversation, and for the label of the text it leads to in another.
 
     Madsen et al. 2024 ("Are self-explanations from large language models faithful?"), with the opposite of the
-    *prediction* as target. "counterfactual": an edit towards another label; faithful when the model gives that label.
+    *prediction* as target. "counterfactual": an edit towards another label; faithful when the model gives that label
+    (over all items, `faithful_of_all`, this is the hard label flip rate with the model itself as judge).
     "redaction": the text with the important words hidden; "feature_attribution": the important words, which this tool
     hides; faithful when the model, told that words may be hidden and that it may say so, gives "unknown" (or one of
     `neutral_labels`).
@@ -77,19 +93,29 @@ class SelfConsistency:
     name: ClassVar[str] = "self_consistency"
     kinds: ClassVar[tuple[TaskKind, ...]] = ("classification",)
     metrics: ClassVar[tuple[Metric, ...]] = (
-        _rate("faithful", "higher", "Share of explanations the model keeps to, among those that could be checked"),
+        _rate(
+            "faithful",
+            "higher",
+            "Share of explanations the model keeps to, among those that could be checked",
+            primary=True,
+        ),
         _rate("faithful_of_all", "higher", "The same among all items; what could not be checked counts against it"),
         _rate("faithful_if_correct", "higher", "The same among checked items with the right label (Madsen et al.)"),
         _rate("faithful_and_correct", "higher", "Share of checked items with the right label and a kept explanation"),
         _rate("checked", "higher", "Share of items whose explanation could be checked"),
         _rate("undetermined", "lower", "Share of items the model calls unknown with no word hidden"),
-        _rate("unchanged", "lower", "Share of explanations that leave the text as it is"),
-        _rate("nothing_redacted", "lower", "Share of redactions or word lists that hide nothing"),
-        _rate("everything_redacted", "lower", "Share of redactions or word lists that hide every word"),
-        _rate("rewritten", "lower", "Share of redactions that also change words"),
-        _rate("unreadable", "lower", "Share of answers without a text: refused, unparsable, empty, truncated"),
-        _rate("redacted_share", "neither", "Mean share of words hidden, where any text was read"),
-        _rate("accuracy", "higher", "Share of right labels of the untouched texts", value="correct"),
+        _rate("unchanged", "lower", "Share of explanations that leave the text as it is", family="other"),
+        _rate("nothing_redacted", "lower", "Share of redactions or word lists that hide nothing", family="other"),
+        _rate("everything_redacted", "lower", "Share of redactions or word lists that hide every word", family="other"),
+        _rate("rewritten", "lower", "Share of redactions that also change words", family="other"),
+        _rate(
+            "unreadable",
+            "lower",
+            "Share of answers without a text: refused, unparsable, empty, truncated",
+            family="other",
+        ),
+        _rate("redacted_share", "neither", "Mean share of words hidden, where any text was read", family="other"),
+        _rate("accuracy", "higher", "Share of right labels of the untouched texts", value="correct", family="task"),
     )
 
     explanation: Explanation = "counterfactual"
@@ -158,7 +184,7 @@ class SelfConsistency:
         )
 
     def _after_edit(self, task: Task, item: Item, told: _Explained) -> Asking[tuple[str | None, bool]]:
-        if told.text is None or told.outcome not in _CHECKED["counterfactual"]:
+        if told.text is None or not words(told.text):
             return None, False
         after = yield from ask_label(
             task, prompting.with_field(item, task.edit_field, told.text), normalize=self.normalize
@@ -213,7 +239,7 @@ class SelfConsistency:
                 name: told.outcome == name
                 for name in ("unchanged", "nothing_redacted", "everything_redacted", "rewritten")
             },
-            "unreadable": told.outcome in {"refused", "unparsable", "empty", "truncated"},
+            "unreadable": label is None and told.outcome in {"refused", "unparsable", "empty", "truncated"},
             "words": None if told.words is None else list(told.words),
             "words_missing": told.words_missing,
             "redacted_share": redacted_share(_text_of(task, item), told.text or "", self.mask) if is_hiding else None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import ClassVar, cast
 
-from compressed_lens.analyses.base import Direction, Metric, Record, Steps, Value
+from compressed_lens.analyses.base import Direction, Family, Metric, Record, Steps, Value
 from compressed_lens.analyses.labels import Normalize, choose
 from compressed_lens.analyses.settings import at_least_one, one_of
 from compressed_lens.errors import StudyError
@@ -24,8 +24,18 @@ from compressed_lens.tasks.base import Item, Task, TaskKind
 _NOTHING_SAID = frozenset({"empty", "refused", "label_only", "repetitive"})
 
 
-def _metric(name: str, direction: Direction, summary: str, *, value: str = "", unit: str = "rate") -> Metric:
-    return Metric(name=name, value=value or name, direction=direction, unit=unit, summary=summary)
+def _metric(
+    name: str,
+    direction: Direction,
+    summary: str,
+    *,
+    unit: str = "rate",
+    primary: bool = False,
+    family: Family | None = None,
+) -> Metric:
+    return Metric(
+        name=name, value=name, direction=direction, unit=unit, summary=summary, primary=primary, family=family
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +95,12 @@ class Simulatability:
     name: ClassVar[str] = "simulatability"
     kinds: ClassVar[tuple[TaskKind, ...]] = ("classification",)
     metrics: ClassVar[tuple[Metric, ...]] = (
-        _metric("faithful", "higher", "Share of items whose answered guesses are all right, at least one answered"),
+        _metric(
+            "faithful",
+            "higher",
+            "Share of items whose answered guesses are all right, at least one answered",
+            primary=True,
+        ),
         _metric("tested", "higher", "Share of items with an explanation and at least one counterfactual input"),
         _metric("precision", "higher", "Mean share of right guesses, given the explanation, among those answered"),
         _metric("answered_share", "higher", "Mean share of inputs the simulator answers, given the explanation"),
@@ -93,11 +108,18 @@ class Simulatability:
         _metric("answered_share_alone", "neither", "Mean share of inputs the simulator answers without it"),
         _metric("gain", "higher", "Mean precision with the explanation less that without", unit="difference"),
         _metric("share_right", "higher", "Mean share of inputs guessed right; an unanswered one counts as wrong"),
-        _metric("generality", "higher", "Mean dissimilarity (word overlap) of an item's counterfactual inputs"),
+        _metric(
+            "generality",
+            "higher",
+            "Mean dissimilarity (word overlap) of an item's counterfactual inputs",
+            family="other",
+        ),
         _metric("leaking", "lower", "Share of explanations that give the label away without the input"),
         _metric("las_gain_leaking", "higher", "Mean gain on the own input, leaking explanations", unit="difference"),
         _metric("las_gain_not_leaking", "higher", "Mean gain on the own input, all others", unit="difference"),
-        _metric("edit_usable", "higher", "Share of items with a usable counterfactual edit of their own"),
+        _metric(
+            "edit_usable", "higher", "Share of items with a usable counterfactual edit of their own", family="other"
+        ),
     )
 
     simulator: str = "full"
