@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from compressed_lens.errors import ModelError
@@ -172,17 +172,27 @@ class EndpointModel:
     def _each(self, act: Callable[[Any, threading.Event], R], requests: Sequence[Any]) -> list[R]:
         """Do `act` for every request, a bounded number at a time; the first error ends them all."""
         stop = threading.Event()
-        with ThreadPoolExecutor(min(self._concurrency, max(1, len(requests)))) as pool:
-            started = [pool.submit(act, request, stop) for request in requests]
+        errors: list[Exception] = []
+
+        def one(request: Any) -> R:
+            if stop.is_set():
+                raise CancelledError
             try:
-                ended, _ = wait(started, return_when=FIRST_EXCEPTION)
-                for one in ended:
-                    one.result()
-                return [one.result() for one in started]
+                return act(request, stop)
+            except Exception as error:
+                errors.append(error)
+                stop.set()
+                raise
+
+        with ThreadPoolExecutor(min(self._concurrency, max(1, len(requests)))) as pool:
+            started = [pool.submit(one, request) for request in requests]
+            try:
+                wait(started, return_when=FIRST_EXCEPTION)
+                if errors:
+                    raise errors[0]
+                return [answer.result() for answer in started]
             finally:
                 stop.set()
-                for one in started:
-                    one.cancel()
 
     def _asked(self, prompt: Prompt) -> dict[str, Any]:
         return {"model": self.model, "messages": _messages(prompt)}
