@@ -14,7 +14,7 @@ from compressed_lens.analyses.base import Analysis, Metric, Record, Steps
 from compressed_lens.engine import Engine, Job, Ledger, MemoryCache
 from compressed_lens.engine.cache import pack_response, request_key, unpack_response
 from compressed_lens.lm.hf import HFModel
-from compressed_lens.lm.protocol import Generate, Generation, LanguageModel, Message, Prompt, Score, Scores
+from compressed_lens.lm.protocol import Generate, Generation, LanguageModel, Message, Prompt, Score, Scores, Trace
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 LABELS = ("good", "bad", "neither of the two")
@@ -60,6 +60,25 @@ class LabelThenWhy:
 
 def user(text: str) -> Message:
     return Message(role="user", content=text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """Traces after every cut of an item's text, of very unequal length."""
+
+    name: ClassVar[str] = "cuts"
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("classification",)
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+
+    @staticmethod
+    def asked(item: Item) -> list[Trace]:
+        (message,) = question(item).messages
+        words = f"{item.id} {message.content} a man walks his dog in the park".split()
+        return [Trace(prompt=Prompt(text=" ".join(words[:n])), continuation="good") for n in range(1, len(words))]
+
+    def steps(self, task: Task, item: Item) -> Steps:
+        answers = yield list(self.asked(item))
+        return Record(values={"traced": len(answers)})
 
 
 def question(item: Item) -> Prompt:
@@ -267,6 +286,24 @@ def test_commits_come_in_small_parts(tiny_llama: HFModel) -> None:
     collect(Engine(tiny_llama, cache=cache, batch_tokens=40), make_jobs(make_task(30), Label()))
     assert len(cache.committed) > 3
     assert sum(map(len, cache.committed)) == 30
+
+
+def test_what_an_item_asks_stays_together(tiny_llama: HFModel) -> None:
+    cache = Recording()
+    task = make_task(9)
+    jobs = make_jobs(task, Cuts())
+    engine = Engine(tiny_llama, cache=cache, batch_tokens=80)
+    collect(engine, jobs)
+    owner = {
+        request_key(tiny_llama.fingerprint, tiny_llama.encode(request.prompt), request): job.item.id
+        for job in jobs
+        for request in Cuts.asked(job.item)
+    }
+    parts = [{owner[key] for key in chunk} for chunk in cache.committed]
+    assert len(parts) > 2
+    # Only the item at the end of a part may go on in the next.
+    assert sum(map(len, parts)) <= len(parts) + len(jobs) - 1
+    assert engine.ledger.executed_tokens < 0.7 * engine.ledger.planned_tokens
 
 
 def test_windows_that_are_done_are_skipped(tiny_llama: HFModel) -> None:

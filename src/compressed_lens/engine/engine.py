@@ -30,12 +30,14 @@ from compressed_lens.lm.protocol import (
     Request,
     Response,
     Score,
+    Trace,
 )
 from compressed_lens.tasks.base import Item, Task
 
 SELF = "self"
 WINDOW = 256
 _BATCHES_PER_COMMIT = 4
+_CHARACTERS = 4  # of a token, roughly
 
 Progress = Callable[[int, int], None]
 
@@ -79,9 +81,11 @@ class _Question:
                 return len(self.ids) + self.request.max_new_tokens
             case Score():
                 return len(self.ids) + len(self.request.continuations)
+            case Trace():
+                return len(self.ids) + len(self.request.continuation) // _CHARACTERS
             case Attribute():
                 return len(self.ids) * self.request.steps
-        return len(self.ids)
+        return 1 + len(self.request.text) // _CHARACTERS
 
 
 class _Live:
@@ -207,7 +211,7 @@ class Engine:
                     progress(ended, len(todo))
                 if not live:
                     break
-                answers = self._answer([question for one in live for question in one.questions])
+                answers = self._answer([one.questions for one in live])
                 for one in live:
                     self._put(one, one.advance([answers[q.key] for q in one.questions]))
         return self._ledger - before
@@ -241,8 +245,9 @@ class Engine:
             self._models[name] = self._others(name)
         return self._models[name]
 
-    def _answer(self, questions: Sequence[_Question]) -> dict[str, Response]:
-        """Return the response to every question, by key."""
+    def _answer(self, families: Sequence[Sequence[_Question]]) -> dict[str, Response]:
+        """Return the response to every question, by key; a family is what one item asks."""
+        questions = [question for family in families for question in family]
         unique = {question.key: question for question in questions}
         known = self._cache.get_many(list(unique))
         answers = {key: unpack_response(stored) for key, stored in known.items()}
@@ -250,7 +255,7 @@ class Engine:
         tokens = 0
         started = time.perf_counter()
         # Chunks are formed before what is known is taken out, so that an interruption does not change them.
-        for chunk in self._chunks(list(unique.values())):
+        for chunk in self._chunks(families):
             missing = [question for question in chunk if question.key not in answers]
             if not missing:
                 continue
@@ -280,16 +285,27 @@ class Engine:
         )
         return answers
 
-    def _chunks(self, questions: Sequence[_Question]) -> list[list[_Question]]:
-        """Return the questions in parts for one model and of one kind, each worth a few batches, longest first."""
-        kinds: dict[tuple[str, type], list[_Question]] = {}
-        for question in questions:
-            kinds.setdefault((question.to, type(question.request)), []).append(question)
+    def _chunks(self, families: Sequence[Sequence[_Question]]) -> list[list[_Question]]:
+        """Return the distinct questions in parts for one model and of one kind, each worth a few batches.
+
+        What an item asks stays together, because it often begins alike (see `lm.tree`); the item with the longest
+        question comes first.
+        """
+        kinds: dict[tuple[str, type], list[list[_Question]]] = {}
+        seen: set[str] = set()
+        for family in families:
+            own: dict[tuple[str, type], list[_Question]] = {}
+            for question in family:
+                if question.key not in seen:
+                    seen.add(question.key)
+                    own.setdefault((question.to, type(question.request)), []).append(question)
+            for kind, asked in own.items():
+                kinds.setdefault(kind, []).append(sorted(asked, key=lambda q: -q.size))
         chunks: list[list[_Question]] = []
-        for (to, _), own in kinds.items():
-            most = getattr(self._model(to), "most_requests", len(own))
+        for (to, _), groups in kinds.items():
+            most = getattr(self._model(to), "most_requests", sum(map(len, groups)))
             room = 0
-            for question in sorted(own, key=lambda q: -q.size):
+            for question in (q for group in sorted(groups, key=lambda g: -g[0].size) for q in group):
                 if room <= 0 or len(chunks[-1]) >= most:
                     chunks.append([])
                     room = _BATCHES_PER_COMMIT * self._batch_tokens
