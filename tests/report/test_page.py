@@ -230,3 +230,76 @@ def _sql(folder: Path, statement: str) -> None:
     with sqlite3.connect(folder / "run.sqlite") as connection:
         connection.execute(statement)
     connection.close()
+
+
+def test_comparisons_have_their_sections(page: Page, run_folder: Path) -> None:
+    assert {"ranking", "transitions"} <= sections(page) and not {"agreement", "size"} & sections(page)
+    text = " ".join("".join(page.text).split())
+    assert "1 is best; tied quantizers share the average of their ranks" in text
+    assert "Friedman by permutation" in text
+    stacks = [a for tag, a in page.elements if tag == "svg" and a.get("class") == "stack"]
+    assert len(stacks) == 7 * 4, "four yes/no metrics under seven variants"
+    ranked = [table for table in page.tables if "Mean rank" in table]
+    assert ranked and not any("rtn-2bit" in table or "full" in table for table in ranked)
+    markdown = (run_folder / "report.md").read_text(encoding="utf-8")
+    assert "## Ranking of variants" in markdown and "## Transitions" in markdown
+
+
+def test_counts_of_every_transition_row_add_up(run_folder: Path) -> None:
+    from compressed_lens.comparison import figures, transitions
+    from compressed_lens.report.run_data import RunData
+
+    run = RunData.read(run_folder)
+    found = transitions(run.series, figures(run.series, {}))
+    assert len(found) == 7 * 4
+    for t in found:
+        assert t.items == t.pairs + t.not_applicable + t.failed + t.unrecorded == 40
+    loops = next(t for t in found if t.measure.name == "degenerate" and t.variant == "rtn-2bit")
+    assert (loops.lost, loops.gained) == (14, 0), "a lower rate is better, and a failure counts as one here"
+
+
+def test_a_large_study_is_folded(tmp_path: Path, plant_run: Callable, settings: type) -> None:
+    folder = plant_run(tmp_path / "run", settings(items=6, variants=("full", "rtn-3bit")))
+    metrics = [
+        {"name": f"m{n}", "value": "names_evidence", "direction": "higher", "unit": "rate", "summary": "",
+         "primary": n < 2, "on_failure": None, "family": "faithfulness"} for n in range(60)
+    ]  # fmt: skip
+    _sql(folder, f"UPDATE cells SET metrics = '{json.dumps(metrics)}' WHERE method = 'nle'")  # noqa: S608
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    text = " ".join("".join(page.text).split())
+    assert "Faithfulness of explanations: 58 secondary measures" in text and "Primary measures" in text
+    closed = [a for tag, a in page.elements if tag == "details" and a.get("class") == "analysis" and "open" not in a]
+    assert len(closed) == 3
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for t, a in page.elements if t == "a" and len(a["href"]) > 1} <= set(ids)
+
+
+def test_several_models_are_compared_by_size(tmp_path: Path, plant_run: Callable, settings: type) -> None:
+    folder = plant_run(tmp_path / "run", settings(items=6, variants=("full", "rtn-3bit")))
+    for table, names in {
+        "grid": "variant, task, analysis, position, items, cell",
+        "variants": "variant, position, status, reason",
+    }.items():
+        _sql(folder, f"INSERT INTO {table}(model, {names}) SELECT 'second', {names} FROM {table}")  # noqa: S608
+    _sql(folder, "INSERT INTO builds SELECT 'other-' || build, fingerprint, recipe, audit, integrity, bytes_on_disk, "
+                 "memory_bytes, loaded FROM builds")  # fmt: skip
+    _sql(folder, "UPDATE variants SET build = 'other-b-' || variant WHERE model = 'second' AND variant <> 'hqq-4bit'")
+    _sql(
+        folder,
+        "UPDATE builds SET loaded = json_set(loaded, '$.parameters', iif(build LIKE 'other%', 9000000, 1000000))",
+    )
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    text = " ".join("".join(page.text).split())
+    assert "size" in sections(page) and "reference (1.00M)" in text and "second (9.00M)" in text
+    assert "second rtn-3bit" in text
+
+
+def test_fewer_items_are_embedded_where_there_are_many_series(run_folder: Path) -> None:
+    from compressed_lens.report.explorer import items_per_series
+    from compressed_lens.report.run_data import RunData
+
+    series = RunData.read(run_folder).series
+    assert items_per_series(series) == 200
+    assert items_per_series(series * 40) == 12_000 // (40 * 3 * 9)
+    assert items_per_series(series * 4000) == 20

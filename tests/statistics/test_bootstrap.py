@@ -20,6 +20,7 @@ from compressed_lens.statistics import (
     replicate_means,
     unit_sums,
 )
+from compressed_lens.statistics.interval import paired_rate_interval
 
 
 def brute_force(values: np.ndarray, clusters: np.ndarray, replicates: int, seed: int) -> np.ndarray:
@@ -179,3 +180,15 @@ def test_few_flips_are_covered_where_the_plain_bootstrap_is_not(monkeypatch: pyt
     assert covered(few_flips, truth, 400) >= 0.94
     monkeypatch.setattr(module, "FEW_CHANGES", 0)
     assert covered(few_flips, truth, 400) < 0.9
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_change_of_every_item_is_not_certain(clustered: bool) -> None:
+    clusters = np.repeat(np.arange(12), 2) if clustered else None
+    ones, zeros = np.ones(24 if clustered else 12), np.zeros(24 if clustered else 12)
+    lost = paired_bootstrap(ones, zeros, clusters=clusters, seed=0)
+    gained = paired_bootstrap(zeros, ones, clusters=clusters, seed=0)
+    expected = paired_rate_interval(12, 0, 12)
+    assert lost.method == gained.method == "tango"
+    assert (lost.low, lost.high) == pytest.approx((expected.low, expected.high)) == (-gained.high, -gained.low)
+    assert -0.8 < lost.high < -0.5

@@ -55,6 +55,29 @@ def test_undefined_says_why(first: list[float], second: list[float], constant: s
     assert math.isnan(found.estimate) and math.isnan(found.low) and found.constant == constant
 
 
+def test_a_thin_table_keeps_a_wide_interval() -> None:
+    x, y = np.array([1] * 9 + [1, 1, 0.0]), np.array([1] * 9 + [0, 0, 1.0])
+    found = correlation(x, y, seed=0)
+    assert found.method == "jeffreys" and found.low < found.estimate < 0.2 < found.high
+    same = correlation([1, 0, 1, 0, 1, 0], [1, 0, 1, 0, 1, 0], seed=0)
+    assert same.estimate == same.high == pytest.approx(1) and same.low < 0.8
+    assert correlation([1, 0] * 20, [1, 0, 0, 1] * 10, seed=0).method == "percentile"
+
+
+@pytest.mark.parametrize("table", [(0.8, 0.05, 0.1, 0.05), (0.4, 0.1, 0.1, 0.4)])
+def test_intervals_of_phi_cover(table: tuple[float, float, float, float]) -> None:
+    generator = np.random.default_rng(4)
+    a, b, c, d = table
+    truth = (a * d - b * c) / math.sqrt((a + b) * (c + d) * (a + c) * (b + d))
+    held = tried = 0
+    for _ in range(150):
+        cell = generator.choice(4, p=table, size=30)
+        found = correlation(cell < 2, cell % 2 == 0, replicates=400, seed=1)
+        if not math.isnan(found.low):
+            tried, held = tried + 1, held + (found.low <= truth <= found.high)
+    assert tried > 120 and held / tried > 0.88
+
+
 def test_only_shared_items_count() -> None:
     found = correlation([1, 0, 1, 0, NAN, 1], [1, 0, 1, 0, 1, NAN], seed=0)
     assert (found.n, found.dropped, found.estimate) == (4, 2, pytest.approx(1.0))

@@ -110,7 +110,10 @@ def _show_agreements(agreeing: tuple[Agreement, ...]) -> None:
         (a.model, a.task, a.variant, " ".join(a.first), " ".join(a.second), *correlation_text(a), a.correlation.n)
         for a in agreeing
     ]
-    show_table(["model", "task", "variant", "first", "second", "correlation", "95 %", "n"], rows)
+    if rows:
+        show_table(["model", "task", "variant", "first", "second", "correlation", "95 %", "n"], rows)
+    else:
+        show("Needs two tests of faithfulness of the same task.")
 
 
 def _show_ranking(ranked: tuple[Ranking, ...]) -> None:

@@ -39,8 +39,8 @@ class Agreement:
 
 
 def tests_of_faithfulness(series: Series, measure: Measure) -> bool:
-    """Choose the primary measures of the faithfulness family, and any measure called faithful."""
-    return (measure.family == "faithfulness" and measure.primary) or measure.name.startswith("faithful")
+    """Choose the primary measures of the faithfulness family, and any primary measure called faithful."""
+    return measure.primary and (measure.family == "faithfulness" or measure.name == "faithful")
 
 
 def agreements(series: Iterable[Series], chosen: Chosen = tests_of_faithfulness) -> tuple[Agreement, ...]:
@@ -94,7 +94,8 @@ def agreements_frame(rows: Iterable[Agreement]) -> pl.DataFrame:
     """Return agreements as a Polars frame, one row a (model, task, variant, pair of measures).
 
     Columns: `model, task, variant, first_analysis, first, second_analysis, second`; `kind` (phi or spearman),
-    `correlation, low, high` (null where undefined), `n`, `dropped`, `undefined` (why: which side is constant, or few).
+    `correlation, low, high` (null where undefined), `method` of the
+    interval, `n`, `dropped`, `undefined` (why: which side is constant, or few).
     """
     import polars as pl
 
@@ -102,6 +103,7 @@ def agreements_frame(rows: Iterable[Agreement]) -> pl.DataFrame:
         **dict.fromkeys(("model", "task", "variant", "first_analysis", "first"), pl.String),
         **dict.fromkeys(("second_analysis", "second", "kind"), pl.String),
         **dict.fromkeys(("correlation", "low", "high"), pl.Float64),
+        "method": pl.String,
         **dict.fromkeys(("n", "dropped"), pl.Int64),
         "undefined": pl.String,
     }
@@ -113,5 +115,5 @@ def _row(row: Agreement) -> tuple[object, ...]:
     ends = tuple(None if math.isnan(value) else value for value in (c.estimate, c.low, c.high))
     return (
         *(row.model, row.task, row.variant, *row.first, *row.second, c.kind),
-        *(*ends, c.n, c.dropped, c.constant or None),
+        *(*ends, c.method, c.n, c.dropped, c.constant or None),
     )

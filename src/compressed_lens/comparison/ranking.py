@@ -59,6 +59,9 @@ class Ranking:
     Attributes:
         family: What the columns are about, or "overall".
         rule: What happens where a quantizer is missing: "skip" or "common" (see `RULES`).
+        models: Models with a row.
+        columns: Columns with a row.
+        rows: (model, column) rows with at least two quantizers.
         p: Of "in every row each order is as likely" (Friedman's test by permutation).
         critical_difference: Two quantizers whose mean ranks are at least this far apart differ at 5 %, all pairs
             held to one error rate together. Ranks are compared after centring each row, which matters only where
@@ -97,7 +100,7 @@ def ranking(
         DataError: A column is missing, a direction is unknown, a (model, variant, column) stands twice, or nothing
             can be ranked.
     """
-    cells, models, columns, variants = _cells(frame)
+    cells, variants = _cells(frame)
     left_out: tuple[str, ...] = ()
     if rule == "common":
         filled = ~np.isnan(cells).all(axis=2)
@@ -132,8 +135,8 @@ def ranking(
         family=family,
         rule=rule,
         ranked=tuple(sorted(ranked, key=lambda one: one.mean_rank)),
-        models=len(models),
-        columns=len(columns),
+        models=int((~np.isnan(cells)).any(axis=(1, 2)).sum()),
+        columns=int((~np.isnan(cells)).any(axis=(0, 2)).sum()),
         rows=test.rows,
         p=test.p,
         critical_difference=test.critical_difference,
@@ -201,8 +204,8 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _cells(frame: pl.DataFrame) -> tuple[NDArray[np.float64], list[str], list[str], list[str]]:
-    """Return the values as [models, columns, variants], smaller better, NaN where missing; and the three lists."""
+def _cells(frame: pl.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the values as [models, columns, variants], smaller better, NaN where missing; and the variants."""
     missing = [name for name in LONG if name not in frame.columns]
     if missing:
         raise DataError(f"The frame lacks the column '{missing[0]}'.", fix=f"It needs {', '.join(LONG)}.")
@@ -219,7 +222,7 @@ def _cells(frame: pl.DataFrame) -> tuple[NDArray[np.float64], list[str], list[st
             raise DataError(f"{model}, {variant}, {column} stands twice in the table.", fix="Keep one of them.")
         # Rounded, so that sums in another order do not break a tie.
         cells[place] = float(format(value, _DIGITS)) * (1 if direction == "lower" else -1)
-    return cells, models, columns, variants
+    return cells, variants
 
 
 def _interval(

@@ -13,6 +13,7 @@ from compressed_lens.report.formatting import bounds, counted, difference, diffe
 
 Tone = Literal["worse", "better", "different", "open", "failed", "unavailable"]
 
+_PERHAPS = 6
 _DIFFERENT: tuple[Literal["worse", "better", "different"], ...] = ("worse", "better", "different")
 
 
@@ -136,8 +137,9 @@ def _caution(compared: int) -> str:
     if not compared:
         return ""
     return (
-        f"{counted(compared, 'comparison')}. A difference counts as shown when it survives Holm's correction for the "
-        f"number of measures of its variant at {CONFIDENCE:.0%}; “perhaps” marks those that do not. An interval that "
+        f"{counted(compared, 'comparison')}. A difference counts as shown when it survives Holm's correction at "
+        f"{CONFIDENCE:.0%} for the number of primary measures of its variant, or, for a secondary measure, of its "
+        "secondary ones; “perhaps” marks those that do not. An interval that "
         "includes zero does not show that two variants are equal; it shows which differences remain possible."
     )
 
@@ -164,11 +166,14 @@ def _summary(variant: Variant, figures: Sequence[Figure], labels: Labels) -> Var
     counts = {kind: sum(f.verdict == kind for f in compared) for kind in _DIFFERENT}
     for kind in _DIFFERENT:
         shown = [f for f in compared if f.verdict == kind]
-        shown.sort(key=lambda f: -abs(f.paired.estimate if f.paired and f.measure.unit == "rate" else 0))
+        shown.sort(key=_weight)
         sentences += [_shown(f, kind, labels) for f in shown]
     perhaps = [f for f in compared if f.verdict.startswith("perhaps")]
     if perhaps:
-        told = "; ".join(_brief(f, labels) for f in perhaps)
+        perhaps.sort(key=_weight)
+        told = "; ".join(_brief(f, labels) for f in perhaps[:_PERHAPS])
+        if len(perhaps) > _PERHAPS:
+            told += f"; and {len(perhaps) - _PERHAPS} more"
         text = f"Perhaps, but possible by chance among {counted(len(compared), 'measure')}: {told}."
         sentences.append(Sentence(tone="open", text=text, anchor=anchor_of(perhaps[0])))
     sentences += _open(compared, labels)
@@ -188,6 +193,12 @@ def _summary(variant: Variant, figures: Sequence[Figure], labels: Labels) -> Var
         tone=tone,
         sentences=tuple(sentences),
     )
+
+
+def _weight(figure: Figure) -> tuple[bool, float]:
+    """Put primary measures first, then large differences of rates."""
+    size = figure.paired.estimate if figure.paired and figure.measure.unit == "rate" else 0.0
+    return not figure.measure.primary, -abs(size)
 
 
 def _shown(figure: Figure, tone: Tone, labels: Labels) -> Sentence:
@@ -223,7 +234,7 @@ def _open(compared: Sequence[Figure], labels: Labels) -> list[Sentence]:
     text = f"No difference shown on {counted(len(hidden), 'measure')}"
     if unchanged:
         text += f" ({unchanged} of them with the same outcome on every item)"
-    worst = max(hidden, key=_possible_loss)
+    worst = max([f for f in hidden if f.measure.primary] or hidden, key=_possible_loss)
     loss = _possible_loss(worst)
     if loss > 0:
         text += f"; losses up to {difference(loss, 'rate', sign=False)} points remain possible"

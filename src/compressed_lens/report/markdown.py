@@ -43,9 +43,11 @@ def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, 
         lines += [f"  - {escaped(sentence.text)}" for sentence in summary.sentences]
     lines += ["", escaped(told.caution), "", "## What ran", ""]
     lines += table(["", ""], [[escaped(what), escaped(text)] for what, text in overview.facts(run)])
-    lines += table(
-        ["Task", "Items", "Analyses", "Notes"], [[escaped(cell) for cell in row] for row in overview.task_rows(run)]
-    )
+    tasks = []
+    for task, kind, asked, notes in overview.task_rows(run):
+        analyses = "; ".join(f"{name} ({settings})" if settings else name for name, settings in asked)
+        tasks.append([escaped(cell) for cell in (task, kind, analyses, notes)])
+    lines += table(["Task", "Items", "Analyses", "Notes"], tasks)
     lines += ["## Integrity", "", *_integrity(run), "## Size, memory, speed", "", *_costs(run), "## Overview", ""]
     lines.append("Paired difference to full precision (own value in the first column); symbols where it is shown.\n")
     seen = heat_maps(figures)

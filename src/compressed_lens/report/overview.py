@@ -100,8 +100,8 @@ def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def task_rows(run: RunData) -> tuple[tuple[str, str, str, str], ...]:
-    """Return (task, kind and items, analyses with settings, notes) of each task."""
+def task_rows(run: RunData) -> tuple[tuple[str, str, tuple[tuple[str, str], ...], str], ...]:
+    """Return (task, kind and items, (analysis, settings) pairs, notes) of each task."""
     analyses: dict[str, dict[str, str]] = {}
     for series in run.series:
         analyses.setdefault(series.task, {})[series.analysis] = settings_text(series.settings)
@@ -114,9 +114,9 @@ def task_rows(run: RunData) -> tuple[tuple[str, str, str, str], ...]:
             notes.append(f"{counted(len(rejected), 'row')} of the source could not become items.")
         if info.get("labels"):
             notes.insert(0, f"Labels: {', '.join(map(str, info['labels']))}.")
-        told = [f"{name} ({text})" if text else name for name, text in analyses.get(row["task"], {}).items()]
+        told = tuple(analyses.get(row["task"], {}).items())
         kind = f"{row['kind']}, {counted(row['items'], 'item')}"
-        rows.append((row["task"], kind, "; ".join(told), " ".join(note for note in notes if note)))
+        rows.append((row["task"], kind, told, " ".join(note for note in notes if note)))
     return tuple(rows)
 
 
@@ -179,11 +179,12 @@ def _share(value: float | None, peers: Iterable[float | None]) -> float:
 
 
 def group_tables(all_series: Iterable[Series], gates: Mapping[tuple[str, str], Gate]) -> tuple[GroupTable, ...]:
-    """Return a table by group for the first directed rate of every series that has several groups."""
+    """Return a table by group for the primary (else the first) directed rate of every series with several groups."""
     tables = []
     for series in all_series:
         groups = list(dict.fromkeys(series.groups))
-        measure = next((m for m in series.measures if m.direction != "neither" and m.unit == "rate"), None)
+        rates = [m for m in series.measures if m.direction != "neither" and m.unit == "rate"]
+        measure = next((m for m in rates if m.primary), next(iter(rates), None))
         if measure is None or not 1 < len(groups) <= _MOST_GROUPS:
             continue
         variants = tuple((name, gates.get((series.model, name), "pending")) for name in series.outcomes)

@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 Method = Literal["bca", "percentile"]
 
 FEW_CHANGES = 10
-"""Below this many changed pairs a two-valued difference gets Tango's interval: a bootstrap of a handful
-of non-zero values, or of none, is far too narrow."""
+"""Below this many changed pairs, or pairs that did not go the one way all others went, a two-valued difference gets
+Tango's interval: a bootstrap of values that are all but equal is far too narrow."""
 
 _COUNTS_PER_CHUNK = 4_000_000
 _AXES = 2
@@ -51,7 +51,8 @@ def paired_bootstrap(
 
     Returns:
         The interval; `n` counts the pairs that apply on both sides and `dropped` the others. Two-valued
-        outcomes (0 and 1) with fewer than `FEW_CHANGES` changed pairs get Tango's score interval.
+        outcomes (0 and 1) with fewer than `FEW_CHANGES` changed pairs (or others than the one change) get Tango's
+        score interval.
 
     Raises:
         DataError: Shapes differ, a value is infinite, or a setting is out of range.
@@ -112,8 +113,12 @@ def paired_bootstraps(
         if not (_two_valued(first[both, column]) and _two_valued(second[both, column])):
             continue
         down, up = int((difference[both, column] < 0).sum()), int((difference[both, column] > 0).sum())
+        # Where nearly all pairs moved one way a resample hardly varies either.
+        varied = min(down + up, interval.n - down, interval.n - up)
         clustered = interval.units != interval.n
-        if down + up == 0 if clustered else down + up < FEW_CHANGES:
+        if clustered and varied == 0:
+            down, up = interval.units * (down > 0), interval.units * (up > 0)
+        if varied == 0 if clustered else varied < FEW_CHANGES:
             score = paired_rate_interval(down, up, interval.units, confidence=confidence)
             intervals[column] = replace(interval, low=score.low, high=score.high, method=score.method)
     return tuple(intervals)

@@ -13,6 +13,8 @@ from compressed_lens.statistics.interval import normal_quantile
 
 Floats = NDArray[np.float64]
 _TWO = 2
+_CELLS = 4
+_FEW = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +23,9 @@ class Correlation:
 
     Attributes:
         estimate: In -1..1; NaN where it is undefined.
-        low: Lower percentile of the bootstrap; NaN where more than half of the resamples have no correlation.
-        high: Upper percentile.
+        low: Lower bound; NaN where more than half of the resamples have no correlation.
+        high: Upper bound.
+        method: "percentile" (bootstrap), "jeffreys", or "none" where there is no interval.
         n: Items both measures apply to.
         dropped: Items at least one does not apply to.
         kind: "phi" where both are two-valued, else "spearman".
@@ -36,6 +39,7 @@ class Correlation:
     n: int
     dropped: int
     kind: str
+    method: str
     constant: str
 
 
@@ -51,7 +55,9 @@ def correlation(
     """Spearman's rank correlation, ties averaged; phi where both are two-valued, which is the same number there.
 
     Whole items (or clusters) are resampled, ranks are taken anew in each resample, and resamples in which a side
-    is constant are left out. The interval is the percentile interval.
+    is constant are left out. The interval is the percentile interval. A bootstrap never makes a kind of item that was
+    not seen, so for two yes/no measures with fewer than five items in a cell of their 2 x 2 table the interval is that
+    of the phi of tables drawn from Dirichlet(counts + 1/2), Jeffreys' prior, widened to hold the estimate.
 
     Args:
         first: Shape [n]; NaN where not applicable.
@@ -64,7 +70,8 @@ def correlation(
     Raises:
         DataError: Shapes differ, or a value is infinite.
 
-    Source: Spearman 1904; the phi coefficient, Yule 1912; ties as in Kendall and Gibbons 1990, chapter 3.
+    Source: Spearman 1904; the phi coefficient, Yule 1912; ties as in Kendall and Gibbons 1990, chapter 3; Jeffreys'
+        prior for 2 x 2 tables, Brown, Cai and DasGupta 2001 (one rate), Agresti and Min 2005 (two).
     """
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
@@ -83,19 +90,26 @@ def correlation(
     flat = [side for side, level in zip(("first", "second"), levels, strict=True) if level < _TWO]
     constant = "few" if n < _TWO else "both" if len(flat) == _TWO else "".join(flat)
     estimate = low = high = math.nan
+    two_valued, method = max(levels) <= _TWO, "none"
     if not constant:
         kind_of = kind_of.reshape(-1)
         counts = np.bincount(kind_of, minlength=len(kinds)).astype(np.float64)
         estimate = float(_spearman(counts[None], kinds)[0])
-        drawn = _resampled(kind_of, len(kinds), units, replicates, seed)
-        low, high = _percentiles(_spearman(drawn, kinds), confidence)
+        if two_valued and units is None and (len(kinds) < _CELLS or counts.min() < _FEW):
+            method, drawn = "jeffreys", _phi_of_tables(kinds, counts, replicates, seed)
+        else:
+            method, drawn = "percentile", _spearman(_resampled(kind_of, len(kinds), units, replicates, seed), kinds)
+        low, high = _percentiles(drawn, confidence)
+        if method == "jeffreys":
+            low, high = min(low, estimate), max(high, estimate)
     return Correlation(
         estimate=estimate,
         low=low,
         high=high,
         n=n,
         dropped=len(x) - n,
-        kind="phi" if max(levels) <= _TWO else "spearman",
+        kind="phi" if two_valued else "spearman",
+        method="none" if math.isnan(low) else method,
         constant=constant,
     )
 
@@ -114,6 +128,17 @@ def _resampled(
     np.add.at(content, (unit_of, kind_of), 1)
     drawn = generator.multinomial(len(content), np.full(len(content), 1 / len(content)), size=replicates)
     return np.asarray(drawn @ content, dtype=np.float64)
+
+
+def _phi_of_tables(kinds: NDArray[np.intp], counts: Floats, replicates: int, seed: int) -> Floats:
+    """Return phi of 2 x 2 tables drawn from Dirichlet(counts + 1/2), shape [replicates]."""
+    table = np.full((_TWO, _TWO), 0.5)
+    table[kinds[:, 0], kinds[:, 1]] += counts
+    drawn = np.random.default_rng(seed).dirichlet(table.ravel(), size=replicates)
+    a, b, c, d = drawn.T
+    spread = np.sqrt((a + b) * (c + d) * (a + c) * (b + d))
+    result: Floats = (a * d - b * c) / spread
+    return result
 
 
 def _spearman(counts: Floats, kinds: NDArray[np.intp]) -> Floats:
