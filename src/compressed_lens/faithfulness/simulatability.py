@@ -94,6 +94,7 @@ class Simulatability:
 
     name: ClassVar[str] = "simulatability"
     kinds: ClassVar[tuple[TaskKind, ...]] = ("classification",)
+    window: ClassVar[int] = 64
     metrics: ClassVar[tuple[Metric, ...]] = (
         _metric(
             "faithful",
