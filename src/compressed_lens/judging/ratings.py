@@ -22,7 +22,7 @@ _CUE = re.compile(
     r"(-?\d+(?:[.,]\d+)?)(?!\w)",
     re.IGNORECASE,
 )
-_RANGE = re.compile(r"\d\s*(?:-|\u2013|to|or|and)\s*\d", re.IGNORECASE)
+_RANGE = re.compile(r"\d\s*(?:-|\u2013|,|/|to|or|and)\s*\d", re.IGNORECASE)
 _OPENING = re.compile(r"[\s*_\"'`(\[#>]*(-?\d+(?:[.,]\d+)?)(?!\w)")
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 
@@ -63,7 +63,7 @@ def parse_rating(text: str) -> int | None:
 
     What a reasoning model thought is left out, and so are "from 1 to 5" and the "/5" of "4/5". Then, in turn: the
     number the answer opens with; the number after "rating", "score"..., where all such agree; the only number there
-    is; the answer as a word ("Four."). Ranges, fractions and numbers beyond the scale are no rating.
+    is; the answer as a word ("Four."). Ranges, lists, fractions and numbers beyond the scale are no rating.
     """
     said = _THOUGHT.sub(" ", text)
     said = _THOUGHT_END.split(said)[-1]
