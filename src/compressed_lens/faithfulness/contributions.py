@@ -1,6 +1,6 @@
 """What each piece of an input contributes to each token of a text, and how alike two such accounts are.
 
-Source: CC-SHAP (Parcalabescu & Frank, ACL 2024), section 3; shared/spec/methods.md 3.1.
+Source: CC-SHAP (Parcalabescu & Frank, ACL 2024), section 3.
 """
 
 from __future__ import annotations

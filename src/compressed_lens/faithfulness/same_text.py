@@ -1,7 +1,7 @@
 """The same text under two models: does a variant write other explanations, or does it rely on other words?
 
 The full-precision model's explanation is read by both models, so that what is compared does not depend on what the
-variant would have written. Source: shared/spec/methods.md 3.9.
+variant would have written.
 """
 
 from __future__ import annotations
