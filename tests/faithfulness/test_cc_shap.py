@@ -119,8 +119,9 @@ def test_exact_values_are_those_of_all_orders_on_a_real_model(reference: HFModel
 
 
 def test_cc_shap_of_the_reference_model(reference: HFModel, reviews: Task) -> None:
-    task = replace(reviews, items=reviews.items[3:6])
-    records = run(reference, task, create("cc_shap", {"mode": "exact"}))
+    task = replace(reviews, items=(*reviews.items[3:5], SHORT))
+    records = run(reference, task, create("cc_shap", {"mode": "exact", "floor": 1}))
+    carrying, other = [], []
     for item, record in zip(task.items, records, strict=True):
         values = record.values
         assert record.failed is None
@@ -129,15 +130,17 @@ def test_cc_shap_of_the_reference_model(reference: HFModel, reviews: Task) -> No
         assert values["pieces"] == item.fields["review"].split()
         shares = np.array(values["prediction_shares"])
         assert np.abs(shares).sum() == pytest.approx(100)
-        # The words that carry the label by construction move it most.
-        evidence = [any(w in piece for w in item.extra["evidence"]) for piece in cast(list[str], values["pieces"])]
-        assert evidence[int(np.abs(shares).argmax())]
-    budget = run(reference, task, create("cc_shap", {"max_evals": 10**4}))
+        for piece, share in zip(cast(list[str], values["pieces"]), np.abs(shares), strict=True):
+            evidence = item.extra.get("evidence", ("stale", "noisy"))
+            (carrying if any(word in piece for word in evidence) else other).append(share)
+    # The words that carry the label by construction move it more than the rest.
+    assert np.mean(carrying) > 1.5 * np.mean(other)
+    budget = run(reference, task, create("cc_shap", {"max_evals": 10**4, "floor": 1}))
     for one, other in zip(records, budget, strict=True):
         np.testing.assert_allclose(
             cast(list[float], one.values["explanation_shares"]),
             cast(list[float], other.values["explanation_shares"]),
-            atol=1e-3,
+            atol=1e-2,
         )
 
 
@@ -247,20 +250,17 @@ def test_a_damaged_model_relies_on_other_words(reference: HFModel, reviews: Task
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in module.parameters():
-            weight.add_(0.3 * weight.std() * torch.randn_like(weight))
+            weight.add_(weight.std() * torch.randn_like(weight))
     damaged = HFModel(module, reference.tokenizer, weights="damaged")
-    task = replace(reviews, items=(reviews.items[4], SHORT))
-    settings = {"max_evals": 60, "max_new_tokens": 24}
-    for record in run(damaged, task, create("same_text", settings), others=lambda _: reference):
-        values = record.values
-        assert record.failed is None
-        assert values["same_text"] is False
-        assert cast(float, values["difference"]) < 0
-        assert -1 <= cast(float, values["explanation_cosine"]) < 0.999
-    own = {r.values["explanation"] for r in run(reference, task, create("nle", {"max_new_tokens": 24}))}
-    assert {
-        r.values["explanation"] for r in run(damaged, task, create("same_text", settings), lambda _: reference)
-    } == own
+    task = replace(reviews, items=(SHORT,))
+    (record,) = run(damaged, task, create("same_text", {"max_evals": 40}), others=lambda _: reference)
+    (nle,) = run(reference, task, create("nle"))
+    values = record.values
+    assert record.failed is None
+    assert values["explanation"] == nle.values["explanation"]
+    assert values["same_text"] is False
+    assert cast(float, values["difference"]) < 0
+    assert -1 <= cast(float, values["explanation_cosine"]) < 0.999
 
 
 def test_full_precision_is_asked_once_for_all_variants(reviews: Task) -> None:
