@@ -1,10 +1,14 @@
-"""The counterfactual edit test: the engine against the one-by-one rendering, side by side in one run.
+"""The counterfactual edit test: the engine against one-by-one renderings, side by side in one run.
 
-The one-by-one way asks for every edit's label in a call of its own with one prompt, and then for one explanation, as
-the published scripts do. It comes in two forms: "every edit" (Atanasova et al.: all flips are needed) and "to the first
-flip" (the port that 2601.00282 builds on, which stops there). The engine always scores every edit. All ways are timed
-in turns and must agree on every item's label, word and verdict. Printed are forward calls, tokens run and the median
-ratio of CPU seconds.
+One by one, every edit's label is asked for on its own, and then one explanation, as the published scripts do:
+
+* "a pass a label": every label after every edit is a row of its own through the plain module (what label words of
+  several tokens take without reuse of the prompt);
+* "a call an edit": one call of our own scoring with one prompt, which reuses the prompt for its labels;
+* "to the first flip": the same, but stopping there, as the port does that 2601.00282 builds on.
+
+The engine always scores every edit. All ways are timed in turns and must agree on every item's label, word and verdict.
+Printed are forward calls, tokens run and the median ratio of CPU seconds.
 
     python benchmarks/edit_test.py [--model reference] [--task testbed-reviews] [--path FOLDER] [--items 12]
 """
@@ -28,7 +32,8 @@ from compressed_lens.faithfulness.edit_test import EditTest
 from compressed_lens.faithfulness.mentions import mentioned
 from compressed_lens.lm.hf import HFModel
 from compressed_lens.lm.locate import locate_model
-from compressed_lens.lm.protocol import Generate, Score
+from compressed_lens.lm.protocol import Generate, Score, Scores
+from compressed_lens.lm.text import join
 from compressed_lens.tasks import Item, Task, load_task
 
 Verdict = tuple[str, int | None, str | None, bool | None]
@@ -47,12 +52,34 @@ class Counter:
         self.tokens += kwargs["input_ids"].numel()
 
 
-def one_by_one(model: HFModel, task: Task, analysis: EditTest, *, stop: bool) -> list[Verdict]:
+def a_pass_a_label(model: HFModel, request: Score) -> Scores:
+    """Score each label by a plain forward pass over prompt and label."""
+    rendered = model.render(request.prompt)
+    size = len(rendered.ids)
+    values = []
+    for option in request.continuations:
+        row = join(model.tokenizer, rendered, option)
+        with torch.no_grad():
+            logits = model.module(input_ids=torch.tensor([row]), use_cache=False).logits[0].float().log_softmax(-1)
+        values.append(sum(float(logits[i - 1, row[i]]) for i in range(size, len(row))))
+    count = len(values)
+    return Scores(log_probabilities=tuple(values), tokens=(1,) * count, greedy=(False,) * count)
+
+
+def a_call_an_edit(model: HFModel, request: Score) -> Scores:
+    """Score all labels by one call with one prompt."""
+    return model.score([request])[0]
+
+
+Scorer = Callable[[HFModel, Score], Scores]
+
+
+def one_by_one(model: HFModel, task: Task, analysis: EditTest, score: Scorer, *, stop: bool) -> list[Verdict]:
     """Return label, flips (None where the rest was not looked at), first flipping word and verdict of every item."""
 
     def label(item: Item) -> str:
-        (scores,) = model.score([Score(prompt=prompting.classify(task, item), continuations=task.labels_of(item))])
-        choice = choose(task.labels_of(item), scores)
+        request = Score(prompt=prompting.classify(task, item), continuations=task.labels_of(item))
+        choice = choose(task.labels_of(item), score(model, request))
         assert choice is not None
         return choice.prediction
 
@@ -112,8 +139,9 @@ def main() -> None:
     analysis = EditTest()
     ways: dict[str, Callable[[], list[Verdict]]] = {
         "engine": lambda: engine(model, task, analysis),
-        "every edit": lambda: one_by_one(model, task, analysis, stop=False),
-        "to the first flip": lambda: one_by_one(model, task, analysis, stop=True),
+        "a pass a label": lambda: one_by_one(model, task, analysis, a_pass_a_label, stop=False),
+        "a call an edit": lambda: one_by_one(model, task, analysis, a_call_an_edit, stop=False),
+        "to the first flip": lambda: one_by_one(model, task, analysis, a_call_an_edit, stop=True),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     verdicts: dict[str, list[Verdict]] = {}
