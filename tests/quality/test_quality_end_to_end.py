@@ -6,8 +6,9 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -206,3 +207,19 @@ def test_each_text_is_scored_once_whatever_variant_wrote_it(
     assert new[0] > 0
     assert new[1] == 0
     assert new[2] > 0
+
+
+def test_bartscore_by_the_shipped_scorer_prefers_explanations_of_the_right_item(
+    reference: HFModel, reviews: Task
+) -> None:
+    from compressed_lens.lm.seq2seq import Seq2SeqModel
+
+    scorer = Seq2SeqModel.load(locate_model("testbed-scorer"), device="cpu")
+    moved = [*reviews.items[1:], reviews.items[0]]
+    wrong = replace(
+        reviews, items=tuple(replace(i, references=j.references) for i, j in zip(reviews.items, moved, strict=True))
+    )
+    right, other = (run(reference, task, create("bartscore"), others=lambda _: scorer)[0] for task in (reviews, wrong))
+    for item in reviews.items:
+        if not right[item.id].values["unscored"]:
+            assert cast(float, right[item.id].values["bartscore"]) > cast(float, other[item.id].values["bartscore"]) + 1

@@ -25,7 +25,7 @@ class TigerScore:
     """Have a model list the errors of each explanation, without a reference (Jiang et al. 2023, arXiv 2310.00752).
 
     Values: those of `texts.Written`; `tigerscore`, minus the sum of the listed reductions: at most 0, 0 without errors,
-    higher is better, None where the answer was not understood; `errors`, how many are listed; `listed`, the list;
+    higher is better, None where the answer was not understood; `errors`, how many it says or lists; `listed`, the list;
     `unparsed`: the answer holds no score; `broken_off`: errors are missing from the list, the stated total
     counts; `total_differs`: the stated total is another than the sum (None where none is stated); `out_of_range`: a
     reduction is outside 0.5 to 5 (it counts as it is); `answer`.

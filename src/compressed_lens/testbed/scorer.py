@@ -110,7 +110,7 @@ def tokenizer_for(reference: Path, out: Path) -> Any:
 
 
 def new_scorer(tokenizer: Any, seed: int) -> Any:
-    """Return the untrained scorer: 1.2 million parameters, no dropout."""
+    """Return the untrained scorer: 1.05 million parameters, no dropout."""
     from transformers import BartConfig, BartForConditionalGeneration
 
     torch.manual_seed(seed)
@@ -167,7 +167,7 @@ def train(
     log_every: int = 25,
     on_step: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Train the scorer and write it to `out` with `training_log.jsonl`; about twelve minutes on one CPU core.
+    """Train the scorer and write it to `out` with `training_log.jsonl`; about ten minutes of one CPU core.
 
     Args:
         out: Folder to write: safetensors (bfloat16), configuration, tokenizer and log.
