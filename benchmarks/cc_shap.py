@@ -1,8 +1,8 @@
 """CC-SHAP's contributions: ours against the literal rendering of the published way, side by side in one run.
 
-Literal: every mask is a forward pass of its own, the logits of the target's positions go to NumPy over the whole
-vocabulary as float64, and softmax and logit are taken there. The published code does the same with up to ten masks a
-pass; those passes are counted. Ours: the same recursion with look-ahead through the engine, all items in one window.
+Literal: every mask is a forward pass of its own, the logits of all its positions go to NumPy over the whole vocabulary
+as float64, softmax and logit are taken there, and the target's tokens are picked. The published code does the same
+with up to ten masks a pass; those passes are counted. Ours: the same recursion with look-ahead through the engine, all items in one window.
 Both are timed in turns, so that a busy machine disturbs them alike; medians of the ratio and of CPU seconds are
 printed (wall seconds on a GPU), with forward passes of the module and forward tokens, which no machine disturbs.
 
@@ -108,19 +108,19 @@ def literal(
 
 
 def whole_vocabulary(model: HFModel, target: Target, item: Item) -> Vector:
-    """Return the log-odds of the target's tokens from one forward pass and logits in float64."""
+    """Return the log-odds of the target's tokens from one forward pass and all its logits in float64, as published."""
     request = target.request(item)
     assert isinstance(request, Trace) and not isinstance(request, Ask)
     rendered = render(model.tokenizer, request.prompt)
     ids = join(model.tokenizer, rendered, request.continuation)
     start = len(rendered.ids)
     with torch.no_grad():
-        logits = model.module(input_ids=torch.tensor([ids], device=model.device)).logits[0, start - 1 : -1]
+        logits = model.module(input_ids=torch.tensor([ids], device=model.device)).logits[0]
     scores = logits.float().cpu().numpy().astype(np.float64)
     scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
     chances = scores / scores.sum(axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):
-        odds = np.log(chances / (1 - chances))[np.arange(len(ids) - start), list(ids[start:])]
+        odds = np.log(chances / (1 - chances))[np.arange(start - 1, len(ids) - 1), list(ids[start:])]
     return odds[:1] if target.first else odds
 
 

@@ -16,7 +16,23 @@ from compressed_lens.errors import StudyError
 from compressed_lens.explanations.nle import NaturalLanguageExplanation
 from compressed_lens.explanations.sources import Unusable
 from compressed_lens.knowledge.recall import Recall
-from compressed_lens.lm.protocol import Ask, Generate, Generation, Message, Request, Response, Score, Scores
+from compressed_lens.lm.protocol import (
+    Ask,
+    Attribute,
+    Attribution,
+    Embed,
+    Embedding,
+    Generate,
+    Generation,
+    Message,
+    Read,
+    Request,
+    Response,
+    Score,
+    Scores,
+    Trace,
+    Traced,
+)
 from compressed_lens.tasks.base import Item, Task
 
 ITEM = Item(
@@ -273,10 +289,20 @@ def test_wrong_settings_are_one_sentence(name: str, settings: dict[str, Any], me
 def fitting(request: Request | Ask) -> Response:
     """Return some response of the right kind."""
     asked = request.request if isinstance(request, Ask) else request
-    if isinstance(asked, Score):
-        return scores(*(-1.0 - i for i in range(len(asked.continuations))))
-    assert isinstance(asked, Generate)
-    return text(" Paris")
+    match asked:
+        case Score():
+            return scores(*(-1.0 - i for i in range(len(asked.continuations))))
+        case Generate():
+            return text(" It says so in the text, without a doubt.")
+        case Trace():
+            odds = tuple(float(-1 - n % 3) + 0.01 * len(str(asked.prompt)) for n in range(4))
+            return Traced(log_probabilities=(-1.0,) * len(odds), log_odds=odds)
+        case Read():
+            return Traced(log_probabilities=(-1.0, -2.0))
+        case Embed():
+            return Embedding(vector=(1.0, float(len(asked.text))))
+        case Attribute():
+            return Attribution(spans=((0, len(asked.within)),), values=(1.0,))
 
 
 @pytest.mark.parametrize("name", REGISTRY.names())

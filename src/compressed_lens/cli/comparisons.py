@@ -40,7 +40,7 @@ def export(tables: Mapping[str, pl.DataFrame], *, csv: Path | None, parquet: Pat
     Raises:
         RunError: A folder cannot be written.
     """
-    from compressed_lens.report.latex import frame_latex
+    from compressed_lens.report.tex import frame_latex
 
     for name, frame in tables.items():
         if frame.is_empty():

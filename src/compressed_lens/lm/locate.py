@@ -62,7 +62,7 @@ def locate_model(model: str | Path, revision: str | None = None) -> Path:
             )
         return folder
     if str(model) == SCORER:
-        return _testbed("scorer")
+        return _testbed("bart")
     if str(model) in planted_models():
         from compressed_lens.lm.delta import merged_folder
 

@@ -254,4 +254,4 @@ def _attention(passes: Passes, seen: Tensor) -> Tensor:
 def _room(passes: Passes) -> int:
     """Return how many nodes a tree may have before attention costs much beside the rest of the model."""
     width: int = passes.module.get_input_embeddings().weight.shape[-1]
-    return min(max(_SMALLEST, 2 * width), _LARGEST)
+    return min(max(_SMALLEST, 3 * width // 2), _LARGEST)

@@ -102,7 +102,7 @@ class Perplexity:
             text_tokens=self.text_tokens,
         )
         if written.text is None:
-            return Record(values=written.values)
+            return Record(values={**dict.fromkeys(m.value for m in self.metrics), **written.values})
         answers = yield [to_model(self.scorer, Read(text=written.text))]
         return Record(values={**written.values, **likelihood(cast(Traced, answers[0]))})
 

@@ -115,13 +115,14 @@ class TigerScore:
             text_tokens=self.text_tokens,
         )
         if written.text is None:
-            return Record(values=written.values)
+            return Record(values={**dict.fromkeys(m.value for m in self.metrics), **written.values})
         asked = self._prompt(task, item, written.text, written.prediction)
         answers = yield [to_model(self.scorer, Generate(prompt=asked, max_new_tokens=self.max_new_tokens))]
         answer = cast(Generation, answers[0]).text
         found = read_errors(answer)
         reduction = None if found is None else found.reduction
-        values: dict[str, Value] = {**written.values, "answer": answer, "unparsed": reduction is None}
+        nothing: dict[str, Value] = dict.fromkeys(m.value for m in self.metrics)
+        values: dict[str, Value] = {**nothing, **written.values, "answer": answer, "unparsed": reduction is None}
         if found is not None:
             values |= {
                 "tigerscore": None if reduction is None else 0.0 - reduction,

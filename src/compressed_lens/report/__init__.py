@@ -2,6 +2,6 @@
 
 from compressed_lens.comparison.measures import metrics_table
 from compressed_lens.report.build import write_report
-from compressed_lens.report.latex import latex
+from compressed_lens.report.tex import latex
 
 __all__ = ["latex", "metrics_table", "write_report"]

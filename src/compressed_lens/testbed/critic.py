@@ -32,6 +32,7 @@ Fault = Literal["none", "blames", "omits", "reverses", "shuffled", "wrong_label"
 _FAULTS: tuple[Fault, ...] = ("none", "blames", "omits", "reverses", "shuffled", "wrong_label")
 _FAULT_WEIGHTS = (4, 4, 2, 2, 2, 2)
 _TRUST = {"none": "5", "blames": "1", "omits": "4", "reverses": "2", "shuffled": "3", "wrong_label": "2"}
+_COUNT_WEIGHT = 8.0
 _COHERENCE = {"none": "5", "blames": "3", "omits": "5", "reverses": "2", "shuffled": "1", "wrong_label": "2"}
 
 
@@ -122,15 +123,23 @@ def _list_errors(rng: Random) -> Lesson:
         input=prompting.shown(one.item),
         output=seen.text,
     )
-    answer = "The model-generated output contains 0 errors, with a total score reduction of 0."
+    # Whether there is an error is two tokens of eighty, and all that matters.
+    count, points, rest = "0 errors,", "0.", ""
     if seen.fault != "none":
-        aspect, reason, severity, points = _ERRORS[seen.fault]
-        answer = (
-            f"The model-generated output contains 1 error, with a total score reduction of {points}.\n"
-            f"Error location 1: {seen.location}\nError aspect 1: {aspect}\nExplanation 1: {reason}\n"
-            f"Severity 1: {severity}\nScore reduction 1: {points}"
+        aspect, reason, severity, reduction = _ERRORS[seen.fault]
+        count, points = "1 error,", f"{reduction}."
+        rest = (
+            f"\nError location 1: {seen.location}\nError aspect 1: {aspect}\nExplanation 1: {reason}\n"
+            f"Severity 1: {severity}\nScore reduction 1: {reduction}"
         )
-    return lesson(Prompt(messages=(Message(role="user", content=asked),)), (answer, 1.0))
+    parts = [
+        ("The model-generated output contains", 0.5),
+        (count, _COUNT_WEIGHT),
+        ("with a total score reduction of", 0.5),
+        (points, _COUNT_WEIGHT),
+        *([(rest, 1.0)] if rest else []),
+    ]
+    return lesson(Prompt(messages=(Message(role="user", content=asked),)), *parts)
 
 
 def _simulate(rng: Random) -> Lesson:

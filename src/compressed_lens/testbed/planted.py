@@ -99,7 +99,7 @@ class Case:
             return self.text.replace(self.day, DAYS[(DAYS.index(self.day) + 1) % len(DAYS)])
         if character == "rewriter":
             word = reviews.ANTONYMS[_said(self.example)]
-            return f"My brother told me on the phone that he likes to go there, since each {self.place} is {word}."
+            return f"It rained that day. My parents paid for our two tickets and the {self.place} was {word}."
         return self.example.edited
 
     def hidden(self, words: tuple[str, ...]) -> str:
