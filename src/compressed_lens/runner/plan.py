@@ -147,7 +147,7 @@ def plan(study: Study, *, out: str | Path | None = None) -> Plan:
                 check_folder(local)
             costs = {id(q): _tokens_an_item(q, _counter(local)) for q in grid.questions}
             for variant in study.variants_of(spec):
-                done, made, missing = _state(study, base, judges, variant, grid.questions, store)
+                done, made, missing = _state(study, base, variant, judges=judges, questions=grid.questions, store=store)
                 tokens = 0
                 for q in grid.questions:
                     left = len(q.task.items) - done[id(q)]
@@ -198,7 +198,13 @@ def plan(study: Study, *, out: str | Path | None = None) -> Plan:
 
 
 def _state(
-    study: Study, base: Base, judges: Judges, variant: VariantSpec, questions: tuple[Question, ...], store: Store | None
+    study: Study,
+    base: Base,
+    variant: VariantSpec,
+    *,
+    judges: Judges,
+    questions: tuple[Question, ...],
+    store: Store | None,
 ) -> tuple[Counter[int], str, str]:
     """Return the items done of each question (by id), how the variant is made, and what is missing."""
     done: Counter[int] = Counter()
