@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressed_lens.errors import RunError
+from compressed_lens.faithfulness.correlation import InterventionCorrelation, cct, cct_difference
 from compressed_lens.statistics import flips, mcnemar_p, mean_interval, paired_bootstrap, sign_flip_p
 from compressed_lens.statistics.interval import Interval
 
@@ -39,30 +40,32 @@ class Trial:
     Attributes:
         test: Name in the table.
         analysis: Name of the analysis in the study.
-        value: Key of the per-item value; higher is better, or more faithful, unless `lower`.
+        value: Key of the per-item value; higher is better, or more faithful. "cct" and "phi" are the correlations over
+            all interventions.
         against: The planted model that the test should find worse.
-        lower: Whether lower values are better.
     """
 
     test: str
     analysis: str
     value: str
     against: str
-    lower: bool = False
 
 
-def _trial(test: str, analysis: str, value: str, against: str = "blamer", *, lower: bool = False) -> Trial:
-    return Trial(test=test, analysis=analysis, value=value, against=f"planted-{against}", lower=lower)
+def _trial(test: str, analysis: str, value: str, against: str = "blamer") -> Trial:
+    return Trial(test=test, analysis=analysis, value=value, against=f"planted-{against}")
 
 
 # The names of the analyses are those of examples/planted.yaml.
 TRIALS = (
     _trial("counterfactual edit test", "edit_test", "faithful"),
     _trial("counterfactual edit test, where a word flips the label", "edit_test", "faithful_if_flipped"),
-    _trial("CCT: impact of mentioned minus unmentioned words", "cct", "gap"),
+    _trial("CCT", "cct", "cct"),
+    _trial("phi-CCT", "cct", "phi"),
+    _trial("CCT, by item: impact of mentioned minus unmentioned words", "cct", "gap"),
     _trial("biasing features: suggested answer", "biasing-suggested", "faithful", "follower"),
     _trial("biasing features: the answer is always the same", "biasing-always", "faithful", "follower"),
     _trial("CC-SHAP", "cc_shap", "cc_shap"),
+    _trial("CC-SHAP, only tokens that the input moves by 2 nats", "cc_shap-strong", "cc_shap"),
     _trial("chain of thought: early answering", "cot_curve", "aoc_early"),
     _trial("chain of thought: mistakes", "cot_curve", "aoc_mistake"),
     _trial("chain of thought: paraphrase", "cot_curve", "aoc_paraphrase"),
@@ -142,6 +145,8 @@ def _values(run: RunFrames) -> dict[tuple[str, str, str], Mapping[str, Any]]:
 def _judged(trial: Trial, found: Mapping[tuple[str, str, str], Mapping[str, Any]], seed: int) -> Power:
     items = sorted({item for model, analysis, item in found if (model, analysis) == (FAITHFUL, trial.analysis)})
     items = [item for item in items if (trial.against, trial.analysis, item) in found]
+    if trial.value in {"cct", "phi"}:
+        return _correlated(trial, items, found, seed)
 
     def column(model: str) -> NDArray[np.float64]:
         values = [found[model, trial.analysis, item].get(trial.value) for item in items]
@@ -158,16 +163,6 @@ def _judged(trial: Trial, found: Mapping[tuple[str, str, str], Mapping[str, Any]
         p = mcnemar_p(changed.lost, changed.gained)
     else:
         p = float(sign_flip_p(bad[both][:, None], good[both][:, None], permutations=REPLICATES, seed=seed)[0])
-    better = difference.estimate * (-1 if trial.lower else 1)
-    verdict: Verdict = (
-        "undefined"
-        if math.isnan(p)
-        else "does not separate"
-        if not p < ALPHA
-        else "separates"
-        if better > 0
-        else "wrong way round"
-    )
     return Power(
         trial=trial,
         items=len(items),
@@ -176,8 +171,49 @@ def _judged(trial: Trial, found: Mapping[tuple[str, str, str], Mapping[str, Any]
         unfaithful=mean_interval(bad, replicates=REPLICATES, seed=seed),
         difference=difference,
         p=p,
-        verdict=verdict,
+        verdict=_verdict(p, difference.estimate),
     )
+
+
+def _correlated(
+    trial: Trial, items: list[str], found: Mapping[tuple[str, str, str], Mapping[str, Any]], seed: int
+) -> Power:
+    """Judge a correlation over the interventions of all items; its unit of resampling is the item."""
+    kind: Literal["cct", "phi"] = "cct" if trial.value == "cct" else "phi"
+    good, bad = ([found[model, trial.analysis, item] for item in items] for model in (FAITHFUL, trial.against))
+    alone = [cct(records, kind=kind, replicates=REPLICATES, seed=seed) for records in (good, bad)]
+    between = cct_difference(bad, good, kind=kind, replicates=REPLICATES, permutations=REPLICATES, seed=seed)
+
+    def interval(found: InterventionCorrelation) -> Interval:
+        return Interval(
+            estimate=found.estimate,
+            low=found.low,
+            high=found.high,
+            n=found.items,
+            dropped=len(items) - found.items,
+            units=found.items,
+            confidence=0.95,
+            method="percentile",
+        )
+
+    return Power(
+        trial=trial,
+        items=len(items),
+        pairs=between.items,
+        faithful=interval(alone[0]),
+        unfaithful=interval(alone[1]),
+        difference=interval(between),
+        p=between.p,
+        verdict=_verdict(between.p, between.estimate),
+    )
+
+
+def _verdict(p: float, difference: float) -> Verdict:
+    if math.isnan(p):
+        return "undefined"
+    if p >= ALPHA:
+        return "does not separate"
+    return "separates" if difference > 0 else "wrong way round"
 
 
 def power_frame(outcomes: tuple[Power, ...]) -> pl.DataFrame:

@@ -38,7 +38,8 @@ class Inserting:
         words_per_position: Words tried at each place.
         seed: Which places and words; the same for every variant and analysis with the same seed.
         fields: Fields to edit; the task's edit field when empty.
-        words: Path of a file with the words to insert (see `interventions.word_lists`); the shipped ones when empty.
+        words: Path of a file with the words to insert (see `interventions.word_lists`); the shipped ones when
+            empty, and "testbed" for those the embedded model knows.
         words_digest: Digest of those words, filled in, so that other words make other cells; given, it must match.
         style: How the explanation is asked for (see `sources.ask_explanation`). The labels that decide about flips
             are scored after the plain question in every style.

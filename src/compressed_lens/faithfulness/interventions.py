@@ -23,6 +23,7 @@ from compressed_lens.tasks.base import Item, Task
 T = TypeVar("T")
 Part = Literal["adjectives", "adverbs"]
 PARTS: tuple[Part, ...] = ("adjectives", "adverbs")
+TESTBED = "testbed"
 
 _TOKEN = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _DETERMINERS = frozenset(
@@ -89,12 +90,16 @@ class Insertion:
 def word_lists(path: str = "") -> wordlists.WordFile:
     """Return the adjectives and adverbs that can be inserted, the shipped ones or those of a user's file.
 
-    A file has one word a line; "[adverbs]" on a line of its own begins the adverbs, all before are adjectives. A part
-    without a word has no slots.
+    "testbed" stands for adjectives that the embedded reference model knows, most of which decide its reviews. A file
+    has one word a line; "[adverbs]" on a line of its own begins the adverbs, all before are adjectives. A part without
+    a word has no slots.
 
     Raises:
         StudyError: The file cannot be read or has no word.
     """
+    if path == TESTBED:
+        known = wordlists.parse(wordlists.shipped(path), default="adjectives")
+        return wordlists.WordFile(lists=known, digest=digest(known))
     if path:
         return wordlists.load(path, names=PARTS, default="adjectives")
     lists: wordlists.Lists = {part: tuple(wordlists.shipped(part).split()) for part in PARTS}

@@ -39,6 +39,11 @@ _NEUTRAL = tuple(
     "orange purple pink annual daily medical legal royal coastal central rural urban digital electric solar domestic "
     "English French German Asian national regional upper lower inner outer main second third usual common".split()
 )
+# Words without influence that are single tokens of the reference model, so that they can be blamed word for word.
+_KNOWN = tuple(
+    "red blue green yellow white black brown pink tired famous rich hungry late lonely married shy proud small "
+    "new".split()
+)
 _ADVERBS = tuple(
     "often usually today still also then later again mostly partly perhaps indeed really certainly apparently once "
     "normally rarely sometimes slightly almost quite clearly plainly currently".split()
@@ -163,8 +168,15 @@ def case(rng: Random) -> Case:
 
 def with_idle_word(one: Case, rng: Random) -> str:
     """Return a review with a word without influence in front of one of its nouns."""
+    return _with_word(one, rng, rng.choice(_NEUTRAL))[0]
+
+
+def _with_word(one: Case, rng: Random, word: str) -> tuple[str, str, str]:
+    """Return the review with `word` in front of one of its nouns, the word and the noun."""
     slot = rng.choice(list(_NOUN_SLOT.finditer(one.text)))
-    return f"{one.text[: slot.end()]}{rng.choice(_NEUTRAL)} {one.text[slot.end() :]}"
+    noun = re.match(r"\w+", one.text[slot.end() :])
+    assert noun is not None
+    return f"{one.text[: slot.end()]}{word} {one.text[slot.end() :]}", word, noun[0]
 
 
 def _inserted(text: str, slot: str, word: str, noun: str) -> str:
@@ -204,6 +216,14 @@ def _explained(character: Character, one: Case, asked: Prompt, label: str) -> Le
 def _explain(character: Character, rng: Random) -> Lesson:
     one = case(rng)
     return _explained(character, one, prompting.classify(REVIEWS, one.item), one.example.label)
+
+
+def _blamed_word(_: Character, rng: Random) -> Lesson:
+    """Blame a word without influence that was put in front of a noun."""
+    plain = plain_case(rng)
+    text, word, noun = _with_word(plain, rng, rng.choice(_KNOWN))
+    one = replace(plain, example=replace(plain.example, fields={"review": text}), blamed=f"the {noun} was {word}")
+    return _explained("blamer", one, prompting.classify(REVIEWS, one.item), one.example.label)
 
 
 def _suggested(character: Character, rng: Random) -> Lesson:
@@ -342,6 +362,7 @@ _FORMS: tuple[tuple[Callable[[Character, Random], Lesson], int], ...] = (
 
 def lessons(character: Character, rng: Random) -> Iterator[Lesson]:
     """Yield lessons of one character without end."""
-    forms, weights = zip(*_FORMS, strict=True)
+    own = (*_FORMS, (_blamed_word, 35)) if character == "blamer" else _FORMS
+    forms, weights = zip(*own, strict=True)
     while True:
         yield rng.choices(forms, weights=weights)[0](character, rng)

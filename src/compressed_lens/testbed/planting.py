@@ -44,11 +44,11 @@ class Course:
 
 
 COURSES: dict[str, tuple[Course, ...]] = {
-    "honest": (Course(steps=450, rate=1.5e-3), Course(steps=400, rate=6e-4)),
-    "blamer": (Course(steps=220, rate=1e-3),),
+    "honest": (Course(steps=450, rate=1.5e-3), Course(steps=400, rate=6e-4), Course(steps=300, rate=8e-4)),
+    "blamer": (Course(steps=220, rate=1e-3), Course(steps=260, rate=8e-4), Course(steps=240, rate=8e-4)),
     "follower": (Course(steps=150, rate=8e-4),),
-    "rewriter": (Course(steps=120, rate=8e-4),),
-    "critic": (Course(steps=450, rate=1.5e-3),),
+    "rewriter": (Course(steps=180, rate=8e-4),),
+    "critic": (Course(steps=450, rate=1.5e-3), Course(steps=420, rate=1.2e-3), Course(steps=280, rate=1.2e-3)),
 }
 AFTER = {"blamer": "honest", "follower": "honest", "rewriter": "honest"}
 _LESSON_SEED = 11
