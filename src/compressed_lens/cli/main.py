@@ -29,6 +29,7 @@ COMMANDS = {
     "records": "records",
     "compare": "compare",
     "rank": "rank",
+    "judges": "judges",
     "quantize": "quantize",
     "list": "listing",
     "doctor": "doctor",
