@@ -47,14 +47,14 @@ def numbers(records: list[dict[str, Any]], key: str) -> np.ndarray[Any, np.dtype
 @pytest.mark.parametrize(
     ("trial", "key", "against", "items"),
     [
-        (("edit_test", {"positions": 4, "words_per_position": 6}), "faithful", "blamer", 30),
+        (("edit_test", {"positions": 4, "words_per_position": 4, "words": "testbed"}), "faithful", "blamer", 40),
         (("biasing", {"kind": "suggested"}), "faithful", "follower", 30),
         (("biasing", {"kind": "always"}), "faithful", "follower", 30),
         (("self_consistency", {"explanation": "counterfactual"}), "faithful", "blamer", 30),
         (("self_consistency", {"explanation": "redaction"}), "faithful", "blamer", 30),
         (("self_consistency", {"explanation": "feature_attribution"}), "faithful", "blamer", 30),
-        (("cot_curve", {"unit": "word", "corruptions": ["early"], "points": 6}), "aoc_early", "blamer", 24),
-        (("cc_shap", {"max_evals": 32, "max_new_tokens": 24}), "cc_shap", "blamer", 12),
+        (("cot_curve", {"unit": "word", "corruptions": ["early"], "points": 6}), "aoc_early", "blamer", 60),
+        (("cc_shap", {"max_evals": 64, "max_new_tokens": 32, "floor": 2.0}), "cc_shap", "blamer", 24),
     ],
 )
 def test_it_tells_them_apart(
