@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ def test_the_change_is_added_once(base: Path, tmp_path: Path, monkeypatch: pytes
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
     assert merged_folder(base, file) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_many_at_once_make_one_folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLENS_CACHE", str(tmp_path / "cache"))
+    file = change(tmp_path / "x.safetensors")
+    with ThreadPoolExecutor(8) as pool:
+        folders = set(pool.map(lambda _: merged_folder(base, file), range(8)))
+    (folder,) = folders
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
 
 

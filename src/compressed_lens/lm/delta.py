@@ -36,9 +36,12 @@ def merged_folder(base: Path, change: Path) -> Path:
                     shutil.copyfile(file, partial / file.name)
             _merge(base / WEIGHTS, change, partial / WEIGHTS)
             partial.chmod(0o755)
-            # Another process may have been quicker; its folder holds the same bytes.
-            if not place.is_dir():
+            try:
                 partial.rename(place)
+            except OSError:
+                # Another process was quicker; its folder holds the same bytes.
+                if not place.is_dir():
+                    raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
