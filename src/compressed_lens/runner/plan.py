@@ -35,6 +35,7 @@ from compressed_lens.runner.speed import estimate
 from compressed_lens.runner.variants import Base, cache_folder, on_hub, recipe_of
 from compressed_lens.store import Store
 from compressed_lens.study.schema import FULL, Study, VariantSpec
+from compressed_lens.templates import using
 
 if TYPE_CHECKING:
     from compressed_lens.lm.protocol import Prompt
@@ -132,6 +133,11 @@ def plan(study: Study, *, out: str | Path | None = None) -> Plan:
         ModelError: A model folder is missing or not whole.
         RunError: The run folder holds something that is not a run.
     """
+    with using(study.settings.prompts):
+        return _plan(study, out)
+
+
+def _plan(study: Study, out: str | Path | None) -> Plan:
     grid = load_grid(study)
     folder = Path(out).expanduser() if out is not None else Path("runs") / study.name
     store = Store.open(folder) if (folder / "run.sqlite").is_file() else None

@@ -23,6 +23,7 @@ from compressed_lens.store import Store, plain
 from compressed_lens.store.store import VariantStatus
 from compressed_lens.study.load import to_yaml
 from compressed_lens.study.schema import FULL, Study, VariantSpec
+from compressed_lens.templates import using
 
 if TYPE_CHECKING:
     from compressed_lens.analyses.base import Record
@@ -49,6 +50,11 @@ def run(study: Study, *, out: str | Path | None = None, progress: bool = True) -
         RunError: The folder cannot be written, is in use, or the disk is full.
         LensError: No variant of any model could be loaded; the run folder says why.
     """
+    with using(study.settings.prompts):
+        return _run(study, out, progress=progress)
+
+
+def _run(study: Study, out: str | Path | None, *, progress: bool) -> Run:
     grid = load_grid(study)
     for variant in study.variants:
         recipe_of(study, variant)

@@ -241,7 +241,7 @@ def _with_absolute_paths(study: Study, bases: Sequence[Path]) -> Study:
     settings = study.settings
     calibration = settings.calibration.model_copy(update={"path": _absolute(settings.calibration.path, bases)})
     here = None if settings.cache_dir is None else str((bases[0] / Path(settings.cache_dir).expanduser()).absolute())
-    changed = {"calibration": calibration, "cache_dir": here}
+    changed = {"calibration": calibration, "cache_dir": here, "prompts": _absolute(settings.prompts, bases)}
     return study.model_copy(
         update={
             "models": tuple(map(model, study.models)),

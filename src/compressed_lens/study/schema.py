@@ -179,6 +179,9 @@ class Settings(_Strict):
     batch_tokens: int = Field(default=8192, ge=64, description="Tokens of one forward pass at most.")
     calibration: CalibrationSpec = Field(default_factory=CalibrationSpec, description="Calibration text.")
     cache_dir: str | None = Field(default=None, description="Where quantized checkpoints are kept.")
+    prompts: str | None = Field(
+        default=None, description="Folder with prompt templates that take the place of shipped ones of the same name."
+    )
     gate: Literal["mark", "strict"] = Field(
         default="mark",
         description="A variant that fails the integrity gate is scored and marked, or (strict) not scored.",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
 from compressed_lens.ids import digest
+from compressed_lens.templates import current
 
 TaskKind = Literal["classification", "recall"]
 
@@ -139,22 +138,16 @@ class TaskSource:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@cache
-def _templates() -> dict[str, str]:
-    # The templates are data here: read as files, so that this layer imports nothing of the one above it.
-    folder = files("compressed_lens") / "explanations" / "prompts"
-    return {p.name: p.read_text(encoding="utf-8") for p in folder.iterdir() if p.name.endswith(".txt")}
-
-
 def fingerprint(task: Task) -> str:
     """Return the digest of everything of `task` that can change what a model reads or how it is scored.
 
     That is: kind, items, labels, instruction, edit field, target map, candidates and, for
-    classification, the shipped prompt templates. The name, notes and rejected rows do not enter.
+    classification, the prompt templates in force. The name, notes and rejected rows do not enter.
     """
     items = [
         [i.id, list(i.fields.items()), i.answers, i.choices, i.references, i.group, dict(i.extra)] for i in task.items
     ]
+    prompts = {f"{name}.txt": text for name, text in current().items()}
     return digest(
         {
             "kind": task.kind,
@@ -164,6 +157,6 @@ def fingerprint(task: Task) -> str:
             "edit_field": task.edit_field,
             "targets": dict(task.targets),
             "candidates": dict(task.candidates),
-            "templates": _templates() if task.kind == "classification" else {},
+            "templates": prompts if task.kind == "classification" else {},
         }
     )
