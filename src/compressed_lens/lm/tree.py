@@ -244,9 +244,7 @@ def _agrees(passes: Passes) -> bool:
 
 
 def _attention(passes: Passes, seen: Tensor) -> Tensor:
-    """Return a mask [rows, 1, nodes, nodes] as the model's attention takes it."""
-    if passes.module.config.get_text_config()._attn_implementation == "sdpa":
-        return seen
+    """Return a mask [rows, 1, nodes, nodes] to be added to the scores; a boolean one is converted in every layer."""
     kind = passes.module.get_input_embeddings().weight.dtype
     return torch.zeros(seen.shape, dtype=kind, device=seen.device).masked_fill(~seen, torch.finfo(kind).min)
 
