@@ -37,12 +37,15 @@ def _assistant(content: str) -> Message:
     return Message(role="assistant", content=content)
 
 
+def _asked(name: str, task: Task, item: Item, **gaps: str) -> Prompt:
+    """Return a conversation of one question about `item`, by the template `name`."""
+    text = fill(template(name), instruction=task.instruction, input=shown(item), **gaps)
+    return Prompt(messages=(_user(text),))
+
+
 def classify(task: Task, item: Item) -> Prompt:
     """Ask for one label."""
-    text = fill(
-        template("classify"), instruction=task.instruction, input=shown(item), labels=listed(task.labels_of(item))
-    )
-    return Prompt(messages=(_user(text),))
+    return _asked("classify", task, item, labels=listed(task.labels_of(item)))
 
 
 def explain(task: Task, item: Item, label: str) -> Prompt:
@@ -53,38 +56,17 @@ def explain(task: Task, item: Item, label: str) -> Prompt:
 
 def explain_then_predict(task: Task, item: Item) -> Prompt:
     """Ask for an explanation and then a label, in one answer."""
-    text = fill(
-        template("explain_then_predict"),
-        instruction=task.instruction,
-        input=shown(item),
-        labels=listed(task.labels_of(item)),
-    )
-    return Prompt(messages=(_user(text),))
+    return _asked("explain_then_predict", task, item, labels=listed(task.labels_of(item)))
 
 
 def counterfactual(task: Task, item: Item, label: str, target: str) -> Prompt:
     """Ask for a minimal edit that turns `label` into `target` (FIZLE naive)."""
-    text = fill(
-        template("counterfactual_naive"),
-        instruction=task.instruction,
-        input=shown(item),
-        label=label,
-        target=target,
-        field=task.edit_field,
-    )
-    return Prompt(messages=(_user(text),))
+    return _asked("counterfactual_naive", task, item, label=label, target=target, field=task.edit_field)
 
 
 def counterfactual_words(task: Task, item: Item, label: str) -> Prompt:
     """Ask which words lead to `label` (first turn of FIZLE guided)."""
-    text = fill(
-        template("counterfactual_words"),
-        instruction=task.instruction,
-        input=shown(item),
-        label=label,
-        field=task.edit_field,
-    )
-    return Prompt(messages=(_user(text),))
+    return _asked("counterfactual_words", task, item, label=label, field=task.edit_field)
 
 
 def counterfactual_guided(task: Task, item: Item, label: str, words: str, target: str) -> Prompt:
@@ -107,28 +89,16 @@ def counterfactual_attributed(
 
     With `demonstrations` (earlier requests of this form, each with the edited text that was accepted) it is FitCF.
     """
-    text = fill(
-        template("counterfactual_attributed"),
-        instruction=task.instruction,
-        input=shown(item),
-        label=label,
-        words=words,
-        target=target,
-        field=task.edit_field,
+    asked = _asked(
+        "counterfactual_attributed", task, item, label=label, words=words, target=target, field=task.edit_field
     )
     shots = [turn for ask, edit in demonstrations for turn in (*ask.messages, _assistant(f"<new>{edit}</new>"))]
-    return Prompt(messages=(*shots, _user(text)))
+    return replace(asked, messages=(*shots, *asked.messages))
 
 
 def zero_shot_cot(task: Task, item: Item) -> Prompt:
     """Ask for step-by-step reasoning and then a label, in two tagged fields."""
-    text = fill(
-        template("zero_shot_cot"),
-        instruction=task.instruction,
-        input=shown(item),
-        labels=listed(task.labels_of(item)),
-    )
-    return Prompt(messages=(_user(text),))
+    return _asked("zero_shot_cot", task, item, labels=listed(task.labels_of(item)))
 
 
 def label_after(prompt: Prompt, reasoning: str) -> Prompt:
@@ -159,27 +129,12 @@ def explained(prompt: Prompt, label: str) -> Prompt:
 
 def classify_masked(task: Task, item: Item, *, mask: str = MASK) -> Prompt:
     """Ask, in a fresh conversation, for one label or `UNKNOWN`; words may be hidden."""
-    text = fill(
-        template("classify_masked"),
-        instruction=task.instruction,
-        input=shown(item),
-        labels=", ".join(task.labels_of(item)),
-        mask=mask,
-    )
-    return Prompt(messages=(_user(text),))
+    return _asked("classify_masked", task, item, labels=", ".join(task.labels_of(item)), mask=mask)
 
 
 def redact(task: Task, item: Item, label: str, *, mask: str = MASK) -> Prompt:
     """Ask to hide the words of the edit field that lead to `label`."""
-    text = fill(
-        template("redact"),
-        instruction=task.instruction,
-        input=shown(item),
-        label=label,
-        field=task.edit_field,
-        mask=mask,
-    )
-    return Prompt(messages=(_user(text),))
+    return _asked("redact", task, item, label=label, field=task.edit_field, mask=mask)
 
 
 def rewrite(sentence: str, *, how: str) -> Prompt:
@@ -189,16 +144,15 @@ def rewrite(sentence: str, *, how: str) -> Prompt:
 
 def simulate(task: Task, item: Item, label: str, explanation: str, edited: Item) -> Prompt:
     """Ask what a model that gave `label` and `explanation` for `item` answers on `edited`."""
-    text = fill(
-        template("simulate"),
-        instruction=task.instruction,
-        input=shown(item),
+    return _asked(
+        "simulate",
+        task,
+        item,
         label=label,
         explanation=explanation,
         edited=shown(edited),
         labels=", ".join(task.labels_of(item)),
     )
-    return Prompt(messages=(_user(text),))
 
 
 def simulate_alone(task: Task, edited: Item) -> Prompt:
@@ -218,14 +172,5 @@ def rate(task: Task, item: Item, label: str, text: str, *, kind: str, dimension:
     `kind` is what `text` is: "explanation" or "edited text". `dimension` is "trustworthiness" or "coherence", which is
     also the name of the template with its definition.
     """
-    told = fill(
-        template("rate"),
-        instruction=task.instruction,
-        input=shown(item),
-        label=label,
-        text=text,
-        kind=kind,
-        dimension=dimension,
-        definition=template(dimension),
-    )
-    return Prompt(messages=(_user(told),))
+    definition = template(dimension)
+    return _asked("rate", task, item, label=label, text=text, kind=kind, dimension=dimension, definition=definition)

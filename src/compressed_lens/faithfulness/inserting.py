@@ -8,8 +8,7 @@ from compressed_lens.analyses.base import Direction, Metric, Value
 from compressed_lens.analyses.labels import Choice, Normalize
 from compressed_lens.analyses.settings import at_least_one, one_of
 from compressed_lens.explanations import prompting
-from compressed_lens.explanations.sources import STYLES, Asking, Explained, Style, ask_explanation, ask_labels
-from compressed_lens.faithfulness.abreast import abreast
+from compressed_lens.explanations.sources import STYLES, Asking, Explained, Style, ask_explanation, ask_labels, together
 from compressed_lens.faithfulness.interventions import Insertion, insertions, word_lists
 from compressed_lens.faithfulness.mentions import NEGATED, Mention, Negated, mentioned
 from compressed_lens.tasks.base import Item, Task
@@ -87,7 +86,7 @@ class Inserting:
 
     def ask_why(self, task: Task, edits: tuple[Insertion, ...]) -> Asking[list[Told]]:
         """Ask for the explanation of every edited input, all at once, and search each for the inserted word."""
-        told = yield from abreast(
+        told = yield from together(
             [
                 ask_explanation(
                     task, edit.item, style=self.style, normalize=self.normalize, max_new_tokens=self.max_new_tokens
