@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from compressed_lens.cli.comparisons import export
 from compressed_lens.cli.output import show, show_json, show_table
 
 app = typer.Typer(
@@ -91,6 +92,10 @@ def plant(
     if name not in COURSES:
         fix = nearest(name, COURSES) or f"One of: {', '.join(COURSES)}."
         raise ModelError(f"There is no planted model '{name}'.", fix=fix)
+    if not out.parent.is_dir():
+        raise ModelError(f"There is no folder {out.parent} to write to.", fix="Make it first, or name another.")
+    if start is not None and not start.is_file():
+        raise ModelError(f"There is no file {start} to start from.", fix="Name a .safetensors file of `testbed plant`.")
     first = start or (planted_change(AFTER[name]) if name in AFTER else None)
     with Reporter(sum(course.steps for course in COURSES[name]), show=True) as reporter:
         reporter.stage("training")
@@ -101,7 +106,10 @@ def plant(
 @app.command()
 def power(
     run: Annotated[Path, typer.Argument(help="Folder of a run of examples/planted.yaml.")],
-    csv: Annotated[Path | None, typer.Option("--csv", help="Also write the table to this file.")] = None,
+    *,
+    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV, too.", metavar="FOLDER")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write the table as Parquet, too.", metavar="FOLDER")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the table as LaTeX, too.", metavar="FOLDER")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Put the tests on trial: does each tell a model known to be faithful from one known not to be?
@@ -115,8 +123,7 @@ def power(
     from compressed_lens.runner import load_run
 
     frame = power_frame(judge(load_run(run), TRIALS))
-    if csv is not None:
-        frame.write_csv(csv)
+    export({"power": frame}, csv=csv, parquet=parquet, latex=latex)
     if as_json:
         show_json(frame.to_dicts())
         return

@@ -10,9 +10,9 @@ from typing import ClassVar, Literal, cast
 from compressed_lens.analyses.base import Metric, Record, Steps, Value
 from compressed_lens.analyses.settings import one_of
 from compressed_lens.explanations import prompting
-from compressed_lens.explanations.sources import Style, Unusable, to_model
+from compressed_lens.explanations.sources import Unusable, to_model
 from compressed_lens.lm.protocol import Prompt, Response, Trace, Traced
-from compressed_lens.quality.texts import UNSCORED, Which, ask_written, check_scorer, check_text_settings
+from compressed_lens.quality.texts import UNSCORED, ExplanationScore
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 
@@ -21,7 +21,7 @@ def _score(name: str, summary: str, *, primary: bool = False) -> Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BartScore:
+class BartScore(ExplanationScore):
     """Score each explanation with a sequence-to-sequence model (Yuan et al. 2021, arXiv 2106.11520).
 
     score(x -> y) is the mean log-probability, in nats, of the tokens of y (end token included) given x: at most 0,
@@ -32,12 +32,11 @@ class BartScore:
     `bartscore`, the mean of the last two, and `bartscore_sum`, their sum; `references`, how many there are. A text that
     is not scored has no scores, and an item without references has none of those with references.
 
+    The settings that are not listed here are those of `texts.ExplanationScore`.
+
     Attributes:
         scorer: Name of the judge of the study that scores: a sequence-to-sequence model.
         references: Over several references, in each direction: the "mean" or the "max".
-        style: How explanations are asked for (see `explanations.sources.ask_explanation`).
-        which: "usable": explanations without fault are scored. "any": all that hold a word.
-        text_tokens: Longest explanation, in tokens; None for 64.
     """
 
     name: ClassVar[str] = "bartscore"
@@ -53,34 +52,16 @@ class BartScore:
 
     scorer: str = "bartscore"
     references: Literal["mean", "max"] = "mean"
-    style: Style = "predict-then-explain"
-    which: Which = "usable"
-    text_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        check_scorer(self.scorer)
+        super().__post_init__()
         one_of("references", self.references, ("mean", "max"))
-        check_text_settings(
-            of="explanation", style=self.style, method="fizle-naive", which=self.which, text_tokens=self.text_tokens
-        )
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """The scorer."""
-        return (self.scorer,)
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for an explanation, then for every direction at once."""
-        written = yield from ask_written(
-            task,
-            item,
-            of="explanation",
-            style=self.style,
-            method="fizle-naive",
-            which=self.which,
-            text_tokens=self.text_tokens,
-        )
-        values: dict[str, Value] = {**written.values, "references": len(item.references)}
+        written = yield from self.ask_text(task, item)
+        nothing: dict[str, Value] = dict.fromkeys(m.value for m in self.metrics)
+        values: dict[str, Value] = {**nothing, **written.values, "references": len(item.references)}
         if written.text is None:
             return Record(values=values)
         to_text = [(source, written.text) for source in (prompting.shown(item), *item.references)]

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from compressed_lens.analyses.base import Metric, Record, Steps, Value
-from compressed_lens.explanations.editing import Method
-from compressed_lens.explanations.sources import Style, Unusable, to_model
+from compressed_lens.explanations.sources import Unusable, to_model
 from compressed_lens.lm.protocol import Read, Traced
-from compressed_lens.quality.texts import UNSCORED, Of, Which, ask_written, check_scorer, check_text_settings
+from compressed_lens.quality.texts import UNSCORED, TextScore
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 _MOST = math.log(1e300)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Perplexity:
+class Perplexity(TextScore):
     """Score each edit, or each explanation, with a language model: exp of the mean negative log-likelihood a token.
 
     Values: those of `texts.Written`; `nll`, the sum over the text's tokens of their negative log-likelihood, in nats,
@@ -25,13 +24,11 @@ class Perplexity:
     text that is not scored has none of them. A scorer that uses no BOS cannot score the first token; a text of one
     token then has no perplexity, and the item fails.
 
+    The settings that are not listed here are those of `texts.TextScore`.
+
     Attributes:
         scorer: Who scores: "full" (the full-precision model) or a judge of the study, any local causal model.
         of: "counterfactual" (the edited field) or "explanation".
-        style: How explanations are asked for (see `explanations.sources.ask_explanation`).
-        method: How edits are asked for (see `explanations.editing.ask_edit`).
-        which: "usable": texts without fault are scored. "any": all that hold a word.
-        text_tokens: Longest text, in tokens; None for 64 (explanations) or 128 (edits).
     """
 
     name: ClassVar[str] = "perplexity"
@@ -72,35 +69,9 @@ class Perplexity:
         UNSCORED,
     )
 
-    scorer: str = "full"
-    of: Of = "counterfactual"
-    style: Style = "predict-then-explain"
-    method: Method = "fizle-naive"
-    which: Which = "usable"
-    text_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        check_scorer(self.scorer)
-        check_text_settings(
-            of=self.of, style=self.style, method=self.method, which=self.which, text_tokens=self.text_tokens
-        )
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """The scorer."""
-        return (self.scorer,)
-
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for a text, then for the log-probability of each of its tokens."""
-        written = yield from ask_written(
-            task,
-            item,
-            of=self.of,
-            style=self.style,
-            method=self.method,
-            which=self.which,
-            text_tokens=self.text_tokens,
-        )
+        written = yield from self.ask_text(task, item)
         if written.text is None:
             return Record(values={**dict.fromkeys(m.value for m in self.metrics), **written.values})
         answers = yield [to_model(self.scorer, Read(text=written.text))]

@@ -8,27 +8,24 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from compressed_lens.analyses.base import Metric, Record, Steps
-from compressed_lens.explanations.editing import Method
-from compressed_lens.explanations.sources import Style, Unusable, to_model
+from compressed_lens.explanations.sources import Unusable, to_model
 from compressed_lens.lm.protocol import Embed, Embedding
-from compressed_lens.quality.texts import UNSCORED, Of, Which, ask_written, check_scorer, check_text_settings
+from compressed_lens.quality.texts import UNSCORED, TextScore
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 
 @dataclass(frozen=True, kw_only=True)
-class Similarity:
+class Similarity(TextScore):
     """Compare an edit with the text before it, or an explanation with the reference closest to it.
 
     Values: those of `texts.Written`; `similarity`, the cosine of the two embeddings, -1 to 1, higher is closer; None
     for a text that is not scored and for an explanation without a reference.
 
+    The settings that are not listed here are those of `texts.TextScore`.
+
     Attributes:
         scorer: Who embeds: "full" (the full-precision model) or a judge of the study, an encoder for instance.
         of: "counterfactual" (against the original) or "explanation" (against the closest reference).
-        style: How explanations are asked for (see `explanations.sources.ask_explanation`).
-        method: How edits are asked for (see `explanations.editing.ask_edit`).
-        which: "usable": texts without fault are scored. "any": all that hold a word.
-        text_tokens: Longest text, in tokens; None for 64 (explanations) or 128 (edits).
     """
 
     name: ClassVar[str] = "similarity"
@@ -44,35 +41,9 @@ class Similarity:
         UNSCORED,
     )
 
-    scorer: str = "full"
-    of: Of = "counterfactual"
-    style: Style = "predict-then-explain"
-    method: Method = "fizle-naive"
-    which: Which = "usable"
-    text_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        check_scorer(self.scorer)
-        check_text_settings(
-            of=self.of, style=self.style, method=self.method, which=self.which, text_tokens=self.text_tokens
-        )
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """The scorer."""
-        return (self.scorer,)
-
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for a text, then for its embedding and those of what it is compared with."""
-        written = yield from ask_written(
-            task,
-            item,
-            of=self.of,
-            style=self.style,
-            method=self.method,
-            which=self.which,
-            text_tokens=self.text_tokens,
-        )
+        written = yield from self.ask_text(task, item)
         others = item.references if self.of == "explanation" else (written.original,)
         if written.text is None or not others:
             return Record(values={**written.values, "similarity": None})

@@ -107,27 +107,65 @@ def ask_written(
     )
 
 
-def check_text_settings(*, of: Of, style: Style, method: Method, which: Which, text_tokens: int | None) -> None:
-    """Check the settings that say which text is scored.
+@dataclass(frozen=True, kw_only=True)
+class ExplanationScore:
+    """Settings and steps that analyses share which have a model score explanations.
 
-    Raises:
-        StudyError: One of them is not valid.
+    Attributes:
+        scorer: Who scores: "full" (the full-precision model) or a judge of the study.
+        style: How explanations are asked for (see `explanations.sources.ask_explanation`).
+        which: "usable": texts without fault are scored. "any": all that hold a word.
+        text_tokens: Longest text, in tokens; None for 64 (explanations) or 128 (edits).
     """
-    one_of("of", of, ("explanation", "counterfactual"))
-    one_of("style", style, STYLES)
-    one_of("method", method, METHODS)
-    one_of("which", which, ("usable", "any"))
-    if text_tokens is not None:
-        at_least_one("text_tokens", text_tokens)
 
+    scorer: str = "full"
+    style: Style = "predict-then-explain"
+    which: Which = "usable"
+    text_tokens: int | None = None
 
-def check_scorer(scorer: object) -> None:
-    """Check that `scorer` can be the name of a model.
+    def __post_init__(self) -> None:
+        if not isinstance(self.scorer, str) or not self.scorer:
+            raise StudyError(
+                f"The setting scorer cannot be {self.scorer!r}.",
+                fix='Give the name of a judge of the study, or "full".',
+            )
+        one_of("style", self.style, STYLES)
+        one_of("which", self.which, ("usable", "any"))
+        if self.text_tokens is not None:
+            at_least_one("text_tokens", self.text_tokens)
 
-    Raises:
-        StudyError: It cannot.
-    """
-    if not isinstance(scorer, str) or not scorer:
-        raise StudyError(
-            f"The setting scorer cannot be {scorer!r}.", fix='Give the name of a judge of the study, or "full".'
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The scorer."""
+        return (self.scorer,)
+
+    def ask_text(self, task: Task, item: Item) -> Asking[Written]:
+        """Ask the model under study for the text to be scored; errors as `ask_written`."""
+        return self._written(task, item, of="explanation", method="fizle-naive")
+
+    def _written(self, task: Task, item: Item, *, of: Of, method: Method) -> Asking[Written]:
+        return ask_written(
+            task, item, of=of, method=method, style=self.style, which=self.which, text_tokens=self.text_tokens
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextScore(ExplanationScore):
+    """The same for analyses that score explanations or edits.
+
+    Attributes:
+        of: "counterfactual" (the edited field) or "explanation".
+        method: How edits are asked for (see `explanations.editing.ask_edit`).
+    """
+
+    of: Of = "counterfactual"
+    method: Method = "fizle-naive"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("of", self.of, ("explanation", "counterfactual"))
+        one_of("method", self.method, METHODS)
+
+    def ask_text(self, task: Task, item: Item) -> Asking[Written]:
+        """Ask the model under study for the text to be scored; errors as `ask_written`."""
+        return self._written(task, item, of=self.of, method=self.method)

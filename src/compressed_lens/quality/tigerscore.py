@@ -11,17 +11,17 @@ from compressed_lens.analyses.settings import at_least_one, one_of
 from compressed_lens.errors import StudyError
 from compressed_lens.explanations import prompting
 from compressed_lens.explanations.prompts import fill, template
-from compressed_lens.explanations.sources import Style, to_model
+from compressed_lens.explanations.sources import to_model
 from compressed_lens.lm.protocol import Generate, Generation, Message, Prompt
 from compressed_lens.quality.errors_listed import read_errors
-from compressed_lens.quality.texts import UNSCORED, Which, ask_written, check_scorer, check_text_settings
+from compressed_lens.quality.texts import UNSCORED, ExplanationScore
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 _GAPS = frozenset({"instruction", "input", "output"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class TigerScore:
+class TigerScore(ExplanationScore):
     """Have a model list the errors of each explanation, without a reference (Jiang et al. 2023, arXiv 2310.00752).
 
     Values: those of `texts.Written`; `tigerscore`, minus the sum of the listed reductions: at most 0, 0 without errors,
@@ -30,15 +30,14 @@ class TigerScore:
     counts; `total_differs`: the stated total is another than the sum (None where none is stated); `out_of_range`: a
     reduction is outside 0.5 to 5 (it counts as it is); `answer`.
 
+    The settings that are not listed here are those of `texts.ExplanationScore`.
+
     Attributes:
         scorer: Name of the judge of the study that lists the errors: a causal model or an endpoint.
         ask: "text": the template is plain text to be continued, as TIGERScore's own checkpoints need it. "chat": it is
             a user's turn.
         template: The request, with the gaps {instruction}, {input} and {output}; "" for the shipped one.
         max_new_tokens: Longest list, in tokens.
-        style: How explanations are asked for (see `explanations.sources.ask_explanation`).
-        which: "usable": explanations without fault are scored. "any": all that hold a word.
-        text_tokens: Longest explanation, in tokens; None for 64.
     """
 
     name: ClassVar[str] = "tigerscore"
@@ -81,39 +80,20 @@ class TigerScore:
     ask: Literal["text", "chat"] = "text"
     template: str = ""
     max_new_tokens: int = 512
-    style: Style = "predict-then-explain"
-    which: Which = "usable"
-    text_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        check_scorer(self.scorer)
+        super().__post_init__()
         one_of("ask", self.ask, ("text", "chat"))
         at_least_one("max_new_tokens", self.max_new_tokens)
-        check_text_settings(
-            of="explanation", style=self.style, method="fizle-naive", which=self.which, text_tokens=self.text_tokens
-        )
         if self.template and not _fits(self.template):
             raise StudyError(
                 "The setting template does not fit: it has no gap {output}, or a gap of another name.",
                 fix="Its gaps are {instruction}, {input} and {output}; write {{ and }} for braces.",
             )
 
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """The scorer."""
-        return (self.scorer,)
-
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for an explanation, then for its errors."""
-        written = yield from ask_written(
-            task,
-            item,
-            of="explanation",
-            style=self.style,
-            method="fizle-naive",
-            which=self.which,
-            text_tokens=self.text_tokens,
-        )
+        written = yield from self.ask_text(task, item)
         if written.text is None:
             return Record(values={**dict.fromkeys(m.value for m in self.metrics), **written.values})
         asked = self._prompt(task, item, written.text, written.prediction)
