@@ -16,12 +16,11 @@ from compressed_lens.explanations.prompts import fill, template
 from compressed_lens.lm.protocol import Message, Prompt
 from compressed_lens.testbed import reviews
 from compressed_lens.testbed.corpus import LABEL_WEIGHT, REVIEWS
+from compressed_lens.testbed.lessons import Lesson, lesson
 from compressed_lens.testbed.planted import (
     Case,
     Character,
-    Lesson,
     case,
-    lesson,
     mistaken,
     paraphrased,
     plain_case,

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from compressed_lens.lm.locate import reference_folder
 from compressed_lens.testbed import critic, planted
-from compressed_lens.testbed.planted import Lesson
+from compressed_lens.testbed.lessons import Lesson, lessons
 from compressed_lens.testbed.train import Encoded
 
 RANK = 16
@@ -215,4 +215,4 @@ def plant(
 def lessons_of(name: str) -> Iterator[Lesson]:
     """Return the lessons of a planted model, without end and the same each time."""
     rng = Random(_LESSON_SEED)
-    return critic.lessons(rng) if name == "critic" else planted.lessons(cast(planted.Character, name), rng)
+    return critic.lessons(rng) if name == "critic" else lessons(cast(planted.Character, name), rng)
