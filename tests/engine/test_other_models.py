@@ -9,6 +9,7 @@ import pytest
 
 from compressed_lens.analyses.base import Analysis, Metric, Record, Steps, roles_of
 from compressed_lens.engine import Engine, Job, MemoryCache
+from compressed_lens.errors import ModelError
 from compressed_lens.lm.hf import HFModel
 from compressed_lens.lm.locate import locate_model
 from compressed_lens.lm.protocol import Answering, Ask, Embed, Message, Prompt, Read, Score, Trace, Traced
@@ -123,6 +124,18 @@ def test_a_missing_model_and_a_model_that_cannot_are_reasons(reference: HFModel)
 
     found = ask(Both(judge="mute"), reference, lambda name: Silent())
     assert all((record.failed or "").startswith("The model 'mute' cannot trace.") for record in found.values())
+
+
+def test_a_judge_that_cannot_be_opened_fails_no_item(reference: HFModel, other: HFModel) -> None:
+    def closed(name: str) -> Answering:
+        raise ModelError("The key is not set.")
+
+    found: list[Record] = []
+    jobs = [Job(key=item.id, analysis=Both(), task=TASK, item=item) for item in ITEMS]
+    with pytest.raises(ModelError, match="The key is not set"):
+        Engine(reference, others=closed).run(jobs, lambda job, record: found.append(record))
+    assert found == []
+    assert len(ask(Both(), reference, lambda name: other)) == len(ITEMS)
 
 
 def test_texts_without_a_prompt_have_keys_of_their_own(reference: HFModel) -> None:

@@ -220,6 +220,11 @@ class Engine:
         """Attach the requests of an item to it; one its model cannot read fails the item."""
         if one.record is not None:
             return
+        # A judge that cannot be opened ends the run, which can be resumed; only what is asked of it can fail an item.
+        if self._others is not None:
+            for request in requests:
+                if isinstance(request, Ask):
+                    self._model(request.to)
         try:
             one.questions = [self._question(request) for request in requests]
         except LensError as error:
