@@ -11,11 +11,12 @@ from compressed_lens.tasks.base import Item, Task, TaskKind
 
 Value = str | int | float | bool | None | list[Any] | dict[str, Any]
 Direction = Literal["higher", "lower", "neither"]
-Family = Literal["task", "quality", "faithfulness", "other"]
+Family = Literal["task", "knowledge", "quality", "faithfulness", "other"]
 Statistic = Literal["mean", "median", "exp_ratio"]
 _FAMILIES: Mapping[str, Family] = {
     "analyses": "task",
-    "knowledge": "task",
+    "knowledge": "knowledge",
+    "multihop": "knowledge",
     "explanations": "quality",
     "judging": "quality",
     "quality": "quality",

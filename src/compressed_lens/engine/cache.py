@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol, cast
 
 from compressed_lens.ids import digest
 from compressed_lens.lm.protocol import (
@@ -14,6 +15,8 @@ from compressed_lens.lm.protocol import (
     Embedding,
     Generate,
     Generation,
+    Inspect,
+    Inspection,
     Read,
     Request,
     Response,
@@ -75,6 +78,8 @@ def _settings(request: Request) -> list[Any]:
             return ["embed", request.text]
         case Attribute():
             return ["attribute", request.target, request.within, request.method, request.steps]
+        case Inspect():
+            return ["inspect", request.by.runs, asdict(cast(Any, request.by))]
 
 
 _KINDS: dict[str, type[Any]] = {
@@ -82,6 +87,7 @@ _KINDS: dict[str, type[Any]] = {
     "traced": Traced,
     "embedding": Embedding,
     "attribution": Attribution,
+    "inspection": Inspection,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -107,13 +113,18 @@ def _tuple(value: Any) -> Any:
 
 def is_storable(response: Response) -> bool:
     """Return whether a response can be written as JSON: a broken model's NaN scores cannot."""
-    return all(
-        math.isfinite(number)
-        for field in vars(response).values()
-        if isinstance(field, tuple)
-        for number in field
-        if isinstance(number, float)
-    )
+    return all(math.isfinite(number) for field in vars(response).values() for number in _floats(field))
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _floats(part)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _floats(part)
 
 
 def is_kept(request: Request) -> bool:

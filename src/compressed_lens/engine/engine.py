@@ -26,6 +26,7 @@ from compressed_lens.lm.protocol import (
     Attribute,
     Embed,
     Generate,
+    Inspect,
     Read,
     Request,
     Response,
@@ -85,6 +86,8 @@ class _Question:
                 return len(self.ids) + len(self.request.continuation) // _CHARACTERS
             case Attribute():
                 return len(self.ids) * self.request.steps
+            case Inspect():
+                return len(self.ids) * self.request.by.passes
         return 1 + len(self.request.text) // _CHARACTERS
 
 

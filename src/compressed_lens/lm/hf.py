@@ -15,6 +15,7 @@ from compressed_lens.lm import probes
 from compressed_lens.lm.attribution import Question, attribute_rows
 from compressed_lens.lm.batching import pack, run_halving
 from compressed_lens.lm.forward import BatchRule, Passes, batch_rule
+from compressed_lens.lm.inside import Inside, inspect_all
 from compressed_lens.lm.generation import Decoder, Decoding, end_tokens
 from compressed_lens.lm.protocol import (
     Attribute,
@@ -23,6 +24,8 @@ from compressed_lens.lm.protocol import (
     Embedding,
     Generate,
     Generation,
+    Inspect,
+    Inspection,
     Prompt,
     Read,
     Request,
@@ -256,6 +259,18 @@ class HFModel:
         ]
         values = attribute_rows(self._passes, questions, batch_tokens=batch_tokens // _BACKWARD, strict=self._strict)
         return [Attribution(spans=part.spans, values=own) for part, own in zip(parts, values, strict=True)]
+
+    def inspect(self, requests: Sequence[Inspect], *, batch_tokens: int = BATCH_TOKENS) -> list[Inspection]:
+        """Look inside the model for every request, in order (see `lm.inspections`).
+
+        Raises:
+            ModelError: The architecture is not understood, or something is too long or not in its prompt.
+        """
+        return inspect_all(self._inside, requests, batch_tokens=batch_tokens)
+
+    @cached_property
+    def _inside(self) -> Inside:
+        return Inside(self._passes, self._reader, self.tokenizer, name=self.name, strict=self._strict)
 
     def next_logits(self, prompts: Sequence[Prompt], *, batch_tokens: int = BATCH_TOKENS) -> Tensor:
         """Return the logits of the token after each prompt [prompts, vocabulary], float32 on the CPU."""

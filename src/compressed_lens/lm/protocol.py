@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
 
@@ -111,7 +111,33 @@ class Attribute:
     steps: int = 16
 
 
-Request = Generate | Score | Trace | Read | Embed | Attribute
+class Inspector(Protocol):
+    """A way to look inside a model: a frozen dataclass of settings (see `lm.inspections`).
+
+    Its fields are JSON types, prompts, or tuples of these. A field `target` is an answer whose first token counts, a
+    field `mention` a part of the prompt, word for word, of which the last occurrence counts.
+    """
+
+    @property
+    def passes(self) -> int:
+        """About how many forward passes over the prompt it costs."""
+
+    runs: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Ask what goes on inside the model at one place of a prompt.
+
+    Attributes:
+        by: What is looked at and how: one of `lm.inspections`.
+    """
+
+    prompt: Prompt
+    by: Inspector
+
+
+Request = Generate | Score | Trace | Read | Embed | Attribute | Inspect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +216,14 @@ class Attribution:
     values: tuple[float, ...]
 
 
-Response = Generation | Scores | Traced | Embedding | Attribution
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What was found inside a model: JSON types by name, as the inspection's docstring says."""
+
+    values: Mapping[str, Any]
+
+
+Response = Generation | Scores | Traced | Embedding | Attribution | Inspection
 
 
 class Answering(Protocol):
@@ -215,6 +248,7 @@ METHODS: dict[type, str] = {
     Read: "read",
     Embed: "embed",
     Attribute: "attribute",
+    Inspect: "inspect",
 }
 
 

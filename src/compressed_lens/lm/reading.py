@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from compressed_lens.errors import ModelError
-from compressed_lens.lm.protocol import Attribute, Embed, Prompt, Read, Request, Score, Trace
+from compressed_lens.lm.protocol import Attribute, Embed, Inspect, Prompt, Read, Request, Score, Trace
 from compressed_lens.lm.text import Rendered, encode_plain, join, render, uses_bos
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Reader:
             case Attribute():
                 self.targeted(request.prompt, request.target)
                 self.part(request.prompt, request.within)
+            case Inspect():
+                self._inspected(request)
             case Embed():
                 self.text(request.text)
             case Read():
@@ -136,6 +138,31 @@ class Reader:
                 f"{tokens} tokens do not fit into the {self._context} the model {self._name} reads at once.",
                 fix="Use a shorter prompt or a model with a longer context.",
             )
+
+    def place(self, prompt: Prompt, mention: str) -> int:
+        """Return the index of the last token of the last occurrence of `mention`; of the prompt, where it is empty."""
+        return self.part(prompt, mention).places[-1] if mention else len(self.prompt(prompt)) - 1
+
+    def first(self, prompt: Prompt, target: str, mention: str = "") -> int:
+        """Return the first token of `target` after `prompt` (or after its part up to the last `mention`)."""
+        if mention:
+            text = self.render(prompt).text
+            prompt = Prompt(text=text[: text.rfind(mention) + len(mention)])
+        return self.targeted(prompt, target)[1][0]
+
+    def _inspected(self, request: Inspect) -> None:
+        """Check the prompt, target and mention of an inspection, and those of whatever it holds."""
+        self.check_length(len(self.render(request.prompt).ids) + 1)
+        for held in (request.by, *getattr(request.by, "examples", ())):
+            prompt = getattr(held, "prompt", request.prompt)
+            if target := getattr(held, "target", ""):
+                self.targeted(prompt, target)
+            if mention := getattr(held, "mention", ""):
+                self.part(prompt, mention)
+        for name in ("other", "identity", "donor"):
+            prompt = getattr(request.by, name, None)
+            if prompt is not None:
+                self.check_length(len(self.render(prompt).ids) + 1)
 
     def _options(self, request: Score) -> list[Ids]:
         """Return the ids of every continuation of a request."""

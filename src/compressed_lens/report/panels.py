@@ -29,6 +29,7 @@ FEW_PANELS = 40
 
 FAMILY_TITLES = {
     "task": "Task performance",
+    "knowledge": "Factual knowledge",
     "quality": "Quality of explanations",
     "faithfulness": "Faithfulness of explanations",
     "other": "Other measures",

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressed_lens.errors import LensError
+from compressed_lens.errors import LensError, ModelError
 from compressed_lens.lm.folder import check_folder
 from compressed_lens.lm.protocol import (
     Ask,
@@ -21,6 +21,8 @@ from compressed_lens.lm.protocol import (
     Embedding,
     Generate,
     Generation,
+    Inspect,
+    Inspection,
     Read,
     Request,
     Response,
@@ -298,6 +300,8 @@ def _cost(asked: Request | Ask, count: Callable[[str], int]) -> int:
         case Attribute():
             steps = request.steps if request.method == "integrated_gradients" else 1
             return _GRADIENT_COST * steps * prompt
+        case Inspect():
+            return request.by.passes * prompt
 
 
 def _text(prompt: Prompt) -> str:
@@ -325,6 +329,8 @@ def _made_up(asked: Request | Ask) -> Response:
             return Embedding(vector=(1.0,))
         case Attribute():
             return Attribution(spans=((0, len(request.within)),), values=(1.0,))
+        case Inspect():
+            raise ModelError("What is inside a model cannot be made up.")
 
 
 def _device(study: Study) -> str:

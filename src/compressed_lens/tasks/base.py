@@ -9,7 +9,7 @@ from typing import Any, Literal
 from compressed_lens.ids import digest
 from compressed_lens.templates import current
 
-TaskKind = Literal["classification", "recall"]
+TaskKind = Literal["classification", "recall", "chain"]
 
 
 @dataclass(frozen=True, kw_only=True)

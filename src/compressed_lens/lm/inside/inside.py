@@ -1,0 +1,57 @@
+"""What an inspection is given of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from compressed_lens.lm.batching import pack, run_halving
+from compressed_lens.lm.forward import Passes
+from compressed_lens.lm.inside.anatomy import Anatomy
+from compressed_lens.lm.reading import Reader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Inside:
+    """A model opened up.
+
+    Args:
+        passes: Its forward passes.
+        reader: From prompts to token ids, places of mentions, first tokens of targets.
+        tokenizer: Its tokenizer.
+        name: What to call it in messages.
+        strict: Whether rows must run alone (see `forward.batch_rule`).
+    """
+
+    def __init__(
+        self, passes: Passes, reader: Reader, tokenizer: PreTrainedTokenizerBase, *, name: str, strict: bool
+    ) -> None:
+        self.passes = passes
+        self.reader = reader
+        self.tokenizer = tokenizer
+        self.strict = strict
+        self._name = name
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """Its blocks and read-out, proven to be what the model computes.
+
+        Raises:
+            ModelError: The architecture is not understood.
+        """
+        return Anatomy.of(self.passes, name=self._name)
+
+    def text(self, token: int) -> str:
+        """Return a token as text, spaces kept."""
+        return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+    def each(self, lengths: Sequence[int], work: Callable[[Sequence[int]], None], budget: int) -> None:
+        """Call `work` with the indices of each batch: similar lengths, at most `budget` tokens, halved without memory.
+
+        `work` must have no lasting effect when it fails.
+        """
+        for batch in pack(lengths, 1 if self.strict else budget):
+            run_halving(batch, work)

@@ -1,0 +1,273 @@
+"""What can be looked at inside a model: settings of each inspection, and what it answers. No torch here.
+
+Layers are counted as `HFModel.hidden_states` does: state 0 is the embeddings, state l the residual stream after block l
+(blocks are counted from 0, so state l leaves block l - 1). Unless a `mention` is given, the place is the prompt's last
+token. Log-probabilities are natural.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from compressed_lens.lm.protocol import Prompt
+
+Rule = Literal["left", "right", "trapezoid", "linspace"]
+Neuron = tuple[int, int]
+"""Block and index of a feed-forward neuron: an input of the block's down projection."""
+
+_HERE = "compressed_lens.lm.inside"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lens:
+    """Read every layer's state out through the final norm and the unembedding (logit lens; EntRec of Yang et al. 2024).
+
+    Values: `log_probability` [states] of the target's first token, `rank` [states] of it (1 is best), `top` [states]
+    (the likeliest token, as text), `token` (the target's first token, as text), `place` (index among the prompt's ids).
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.lens:run"
+    passes: ClassVar[int] = 1
+
+    target: str
+    mention: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """Log-probability increase of whole sub-layers and heads (Yu & Ananiadou 2024), final norm's scale frozen.
+
+    Values: `attention`, `ffn` [blocks], `heads` [blocks][heads], in nats; `log_probability` of the target's first
+    token; `token`.
+
+    Attributes:
+        target: Answer whose first token counts; "" takes the token the model predicts.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.layers:run"
+    passes: ClassVar[int] = 1
+
+    target: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neurons:
+    """Value neurons by log-probability increase (Yu & Ananiadou 2024): the exact top ones, and how many reach a score.
+
+    Values: `ffn` and, with `attention`, `attention`: each {`neurons`: the top ones, best first, `[block, index, score]`
+    or `[block, head, index in head, position, score]`; `reaching`: number of neurons with at least the score asked for,
+    None where none was; `projected`: how many were projected to the vocabulary; `of`: how many there are}.
+    `watched`: scores of the `watch`ed feed-forward neurons, in order. `token`, `log_probability`.
+
+    Attributes:
+        target: Answer whose first token counts; "" takes the token the model predicts.
+        top: How many.
+        attention: Whether attention value neurons are looked at, too.
+        reach: Score to be reached by feed-forward neurons, in nats.
+        reach_attention: The same for attention neurons.
+        watch: Feed-forward neurons whose scores are wanted, wherever they stand.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.neurons:run"
+    passes: ClassVar[int] = 3
+
+    target: str = ""
+    top: int = 300
+    attention: bool = False
+    reach: float | None = None
+    reach_attention: float | None = None
+    watch: tuple[Neuron, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryNeurons:
+    """Query neurons (Yu & Ananiadou 2024, section 3.4): what activates the top attention value neurons.
+
+    Values: `layers` [blocks] and `neurons` (the top ones, best first, `[block, index, score]`), summed over the top
+    `values` attention value neurons; `token`.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.query:run"
+    passes: ClassVar[int] = 3
+
+    target: str = ""
+    values: int = 30
+    top: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegratedNeurons:
+    """Knowledge neurons by integrated gradients (Dai et al. 2022), from zero activation, at the prompt's last token.
+
+    Values: `neurons`: those with at least `share` of the largest attribution, best first, `[block, index,
+    attribution]`, at most `most`; `maximum`; `total` [blocks] (sum of all attributions of a block) and `change`
+    [blocks] (P(target) minus P with the block's neurons at zero), which agree up to the rule's error; `probability`;
+    `token`.
+
+    Attributes:
+        target: Answer whose first token counts.
+        steps: Points on the path; 20 in the reference.
+        rule: Riemann rule (methods.md 4.1): "right" is the paper's, "left" its code's, "linspace" Eleuther's.
+        share: Least share of the largest attribution; 0.2 in the reference.
+        most: Longest list.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.integrated:run"
+    passes: ClassVar[int] = 6
+
+    target: str
+    steps: int = 20
+    rule: Rule = "right"
+    share: float = 0.2
+    most: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervene:
+    """Scale sets of feed-forward neurons at the prompt's last token (0 ablates, 2 doubles) and read the target again.
+
+    Values: `log_probability` [sets] of the target's first token, `before` (without any change), `kept` [sets]: whether
+    the likeliest token stays the same; `token`.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.intervene:run"
+    passes: ClassVar[int] = 3
+
+    target: str
+    sets: tuple[tuple[Neuron, ...], ...]
+    factor: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalTracing:
+    """Causal tracing (ROME, Meng et al. 2022): noise on the subject's embeddings, then one clean state put back.
+
+    Values: `tokens` (texts, from the subject's first token on), `subject_tokens` (how many of them are the subject's),
+    `clean` and `low` (P of the target's first token without and with noise), `state`, `ffn`, `attention`
+    [tokens][blocks]: mean P over the samples with that state, or a window of that sub-layer's outputs, restored;
+    `deviation` (of the subject's embeddings, before the factor), `token`.
+
+    Attributes:
+        mention: The subject, word for word.
+        samples: Noised copies.
+        noise: Standard deviation of the noise, in standard deviations of the subjects' embeddings.
+        deviation: That standard deviation; None takes it from the subject's own token embeddings.
+        window: Blocks restored at a time for "ffn" and "attention" (centred); "state" restores one state.
+        parts: What is restored.
+        seed: Of the noise.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.tracing:run"
+    passes: ClassVar[int] = 100
+
+    target: str
+    mention: str
+    samples: int = 10
+    noise: float = 3.0
+    deviation: float | None = None
+    window: int = 10
+    parts: tuple[Literal["state", "ffn", "attention"], ...] = ("state",)
+    seed: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One training pair of a relation: a prompt, its subject word for word, and its object."""
+
+    prompt: Prompt
+    mention: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearRelation:
+    """Apply a relation as an affine map of the subject's state (LRE, Hernandez et al. 2024), without Jacobians.
+
+    Values: `top` [betas] (likeliest token of the map's output, as text), `rank` and `log_probability` [betas] of the
+    target's first token; `known` (whether the model's own likeliest token is the target's first); `token`.
+
+    Attributes:
+        examples: Training pairs.
+        layer: State of the subject's last token the map starts from; negative counts from the last.
+        betas: Factors of the linear part.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.relation:run"
+    passes: ClassVar[int] = 12
+
+    target: str
+    mention: str
+    examples: tuple[Example, ...]
+    layer: int
+    betas: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency:
+    """Consistency score of a two-hop prompt with its one-hop prompt, and its gradient along EntRec (Yang et al. 2024).
+
+    Values: `score` (CnstScore: minus half the sum of both cross-entropies, in nats, at most 0), `entropy` and
+    `other_entropy` of the two next-token distributions, `gradient` [states]: the derivative of the score by alpha at
+    alpha = 0 when alpha times the gradient of EntRec is added to the state at the mention's last token; None for the
+    last state when the mention is not at the end (nothing reads it). `same_top`: whether both predict the same token.
+
+    Attributes:
+        other: The one-hop prompt "r2(e2)".
+        mention: The descriptive mention of the bridge entity in the two-hop prompt.
+        target: The bridge entity.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.consistency:run"
+    passes: ClassVar[int] = 5
+
+    other: Prompt
+    mention: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe:
+    """Entity description (patchscopes, Ghandeharioun et al. 2024): put a state into a prompt that repeats, and decode.
+
+    Values: `texts` [sources][targets]: the continuation of `identity` with the state of `mention` at that source layer
+    in place of its last token's at that target layer.
+
+    Attributes:
+        mention: Whose last token's states are described; "" for the prompt's last token.
+        sources: States taken, by number.
+        targets: States replaced; the last block's output cannot be.
+        identity: The few-shot prompt.
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.describe:run"
+    passes: ClassVar[int] = 30
+
+    mention: str
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+    identity: Prompt
+    max_new_tokens: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackPatch:
+    """Back-patching (Biran et al. 2024): a later state put into an earlier layer of the same prompt, then decoded.
+
+    Values: `texts` [pairs]: the continuation after state `source` at the place replaced state `target` there.
+
+    Attributes:
+        mention: Whose last token is patched; "" for the prompt's last token.
+        pairs: (source, target) states.
+        donor: Take the source state from the last token of this prompt's `donor_mention` instead (the random-pair
+            control).
+    """
+
+    runs: ClassVar[str] = f"{_HERE}.backpatch:run"
+    passes: ClassVar[int] = 30
+
+    pairs: tuple[tuple[int, int], ...]
+    mention: str = ""
+    donor: Prompt | None = None
+    donor_mention: str = ""
+    max_new_tokens: int = 10
