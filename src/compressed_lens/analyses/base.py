@@ -68,6 +68,47 @@ class Metric:
     over: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A picture: the mean over records of a list of numbers, one a layer, under each variant.
+
+    Attributes:
+        name: Name in the report, e.g. "entity recall".
+        value: Key in `Record.values` of a list of numbers, one a layer; None where a layer has none.
+        unit: As for `Metric`.
+        direction: Whether higher is better, lower is better, or neither.
+        summary: What it says, in one line.
+        axis: What the places of the list are.
+        first: Number of the first of them.
+    """
+
+    name: str
+    value: str
+    unit: str
+    direction: Direction
+    summary: str
+    axis: str = "layer"
+    first: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mosaic:
+    """A picture: how often each combination of three yes/no values came up, as areas, under each variant.
+
+    Attributes:
+        name: Name in the report.
+        summary: What it says, in one line.
+        values: Keys in `Record.values` of three booleans; records without all three are counted apart.
+        labels: What to call them.
+    """
+
+    name: str
+    summary: str
+    values: tuple[str, str, str] = ("first_correct", "second_correct", "composed_correct")
+    labels: tuple[str, str, str] = ("first hop", "second hop", "two-hop")
+
+
+Picture = Curve | Mosaic
 Steps = Generator[list[Request | Ask], list[Response], Record]
 
 
@@ -79,9 +120,10 @@ class Analysis(Protocol):
     the record. Implementations are frozen dataclasses whose fields are the settings (they enter the
     cell's identity) and are registered in `analyses.REGISTRY` as zero-argument-constructible classes.
 
-    Three optional attributes: `roles`, a property with the names of the other models it asks (see `lm.protocol.Ask`),
-    `window`, a class variable with the most items in flight at a time, for analyses with many requests an item, and
-    `family`, a class variable with what its metrics are about (see `family_of`).
+    Four optional attributes: `roles`, a property with the names of the other models it asks (see `lm.protocol.Ask`),
+    `window`, a class variable with the most items in flight at a time, for analyses with many requests an item,
+    `family`, a class variable with what its metrics are about (see `family_of`), and `pictures`, a class variable or
+    property with what the report draws of its records beyond its metrics (`Curve`, `Mosaic`).
     """
 
     name: ClassVar[str]
@@ -115,3 +157,9 @@ def declared_metrics(analysis: Analysis) -> tuple[Metric, ...]:
         replace(metric, primary=metric.primary or not (chosen or place), family=metric.family or family_of(analysis))
         for place, metric in enumerate(analysis.metrics)
     )
+
+
+def pictures_of(analysis: Analysis) -> tuple[Picture, ...]:
+    """Return what the report draws of the analysis's records beyond its metrics."""
+    pictures: tuple[Picture, ...] = getattr(analysis, "pictures", ())
+    return pictures
