@@ -306,3 +306,22 @@ def test_a_run_in_a_read_only_folder_can_be_read(tmp_path: Path) -> None:
             Store.create(tmp_path, STUDY)
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_a_run_from_before_there_were_pictures_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    with Store.create(tmp_path, STUDY) as store:
+        fill(store)
+        store.write_record("c1", "a", 0, Record(values={"correct": True}))
+        store._connection.execute("ALTER TABLE cells DROP COLUMN pictures")
+        store._connection.execute("PRAGMA user_version = 1")
+    with Store.open(tmp_path) as reader:
+        assert reader.cells()["pictures"].to_list() == ["[]", None]
+        assert reader.records_frame().height == 1
+    with Store.open(tmp_path, write=True) as store:
+        assert store.cells()["pictures"].to_list() == ["[]", None]
+        picture = {"kind": "curve", "name": "recall by layer", "value": "curve"}
+        store.put_cell(
+            "c1", PLACE, fingerprint="f", task_fingerprint="t", method="accuracy", settings={}, seed=0, items=3,
+            metrics=[], pictures=[picture],
+        )  # fmt: skip
+        assert [json.loads(text or "null") for text in store.cells()["pictures"]] == [[picture], None]

@@ -185,7 +185,7 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
     variants, measures = list(series.outcomes), series.measures
     if not measures or not series.rows:
         return []
-    clusters = np.array([item for item, _ in series.rows]) if series.repeated else None
+    clusters = series.clusters
     columns = {variant: np.column_stack([series.column(variant, m) for m in measures]) for variant in variants}
     own = mean_intervals(
         np.hstack([columns[variant] for variant in variants]),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from compressed_lens.analyses.base import Curve, Mosaic, Picture
 from compressed_lens.statistics.summaries import Statistic
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Series:
         groups: Group of each row; "" where there is none.
         outcomes: For each variant, one outcome a row; None where nothing was recorded (yet).
         planned: For each variant, the records the study asks for.
+        pictures: What the analysis declared to be drawn beyond its measures.
     """
 
     model: str
@@ -125,6 +127,12 @@ class Series:
     groups: tuple[str, ...]
     outcomes: Mapping[str, tuple[Outcome | None, ...]]
     planned: Mapping[str, int]
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def clusters(self) -> NDArray[np.str_] | None:
+        """The item of each row where items have several repeats, which are resampled together; else None."""
+        return np.array([item for item, _ in self.rows]) if self.repeated else None
 
     @property
     def repeated(self) -> bool:
@@ -142,6 +150,19 @@ class Series:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             single = np.exp(values / over)
         return np.where(np.isfinite(single), single, np.nan)
+
+    def lists(self, variant: str, curve: Curve) -> NDArray[np.float64]:
+        """Return a curve of every row, shape [rows, places]: NaN where it has no number or the record failed.
+
+        There are as many places as the longest list of any variant has.
+        """
+        outcomes = self.outcomes[variant]
+        width = max((len(_list(o, curve.value)) for every in self.outcomes.values() for o in every), default=0)
+        values = np.full((len(outcomes), width), np.nan)
+        for row, outcome in enumerate(outcomes):
+            given = _list(outcome, curve.value)
+            values[row, : len(given)] = given
+        return values
 
     def parts(self, variant: str, measure: Measure) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """Return what a measure is computed from: a value of every row and, for an "exp_ratio", what it is over."""
@@ -206,7 +227,17 @@ def _series(
         groups=tuple(row[2] for row in rows),
         outcomes={cell["variant"]: tuple(row.get(cell["variant"]) for row in rows.values()) for cell in cells},
         planned={cell["variant"]: cell["items"] for cell in cells},
+        pictures=_pictures(json.loads(known.get("pictures") or "[]")),
     )
+
+
+def _pictures(declared: list[dict[str, Any]]) -> tuple[Picture, ...]:
+    kinds: dict[str, type[Picture]] = {"curve": Curve, "mosaic": Mosaic}
+    found = []
+    for one in declared:
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in one.items() if k != "kind"}
+        found.append(kinds[one["kind"]](**fields))
+    return tuple(found)
 
 
 def _measures(declared: list[dict[str, Any]]) -> tuple[Measure, ...]:
@@ -226,6 +257,14 @@ def _number(outcome: Outcome | None, measure: Measure) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return math.nan
     return float(value)
+
+
+def _list(outcome: Outcome | None, key: str) -> list[float]:
+    """Return a list of numbers of a record, NaN in place of None; empty where there is none."""
+    value = outcome.values.get(key) if outcome is not None and outcome.failed is None else None
+    if not isinstance(value, list):
+        return []
+    return [float(part) if isinstance(part, int | float) else math.nan for part in value]
 
 
 def _parsed(text: str | None) -> dict[str, Any]:

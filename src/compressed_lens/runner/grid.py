@@ -53,6 +53,13 @@ class Question:
 
         return [asdict(metric) for metric in declared_metrics(self.instance)]
 
+    @property
+    def pictures(self) -> list[dict[str, Any]]:
+        """What the report draws of its records beyond metrics, as JSON types; `kind` says what."""
+        from compressed_lens.analyses.base import pictures_of
+
+        return [{"kind": type(one).__name__.lower(), **asdict(one)} for one in pictures_of(self.instance)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:

@@ -197,6 +197,7 @@ class _Session:
                 seed=q.seed,
                 items=len(q.task.items),
                 metrics=q.metrics,
+                pictures=q.pictures,
             )
         self._store.put_variant(
             base.spec.name, variant.name, position=position, status=status, reason=" ".join(broken), build=build

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compressed_lens.errors import RunError
-from compressed_lens.store.schema import APPLICATION_ID, MIGRATIONS, TABLES
+from compressed_lens.store.schema import APPLICATION_ID, MIGRATIONS, OLDEST_READABLE, TABLES
 
 FILE = "run.sqlite"
 _OLDEST_SQLITE = (3, 37)
@@ -93,7 +93,7 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     """Open the database for reading; a writer may be at work at the same time.
 
     Raises:
-        RunError: No run there, or a damaged, foreign, newer or older file.
+        RunError: No run there, or a damaged, foreign, newer or far older file.
     """
     if not path.is_file():
         raise RunError(
@@ -103,7 +103,7 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     try:
         with explained(path):
             version = _recognise(connection, path, empty_is_fine=False)
-        if version < len(MIGRATIONS):
+        if version < OLDEST_READABLE:
             raise RunError(
                 f"{path} was written by an older version of compressed-lens.",
                 fix="`clens resume` brings it up to date.",

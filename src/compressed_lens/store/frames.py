@@ -16,7 +16,7 @@ _INTEGERS = frozenset({"position", "repeat", "items", "done", "failed_items", "b
 RECORDS = ("model", "variant", "task", "analysis", "cell", "item", "repeat", "group", "failed", "values")
 CELLS = (
     *("model", "variant", "task", "analysis", "cell", "status", "items", "done", "failed_items"),
-    *("method", "settings", "metrics"),
+    *("method", "settings", "metrics", "pictures"),
 )
 VARIANTS = (
     *("model", "variant", "position", "status", "reason", "fingerprint", "recipe", "audit", "integrity"),
@@ -48,17 +48,20 @@ def records(rows: Rows) -> polars.DataFrame:
 
 def cells(rows: Rows) -> polars.DataFrame:
     """Return one row a cell of the present study, in grid order."""
+    kept = rows("SELECT 1 FROM pragma_table_info('cells') WHERE name = 'pictures'")
+    pictures = "c.pictures" if kept else "iif(c.cell IS NULL, NULL, '[]')"  # a run from before there were any
     return _frame(
         CELLS,
         rows(
-            """SELECT g.model, g.variant, g.task, g.analysis, g.cell,
+            f"""SELECT g.model, g.variant, g.task, g.analysis, g.cell,
             CASE WHEN v.status IN ('unavailable', 'refused') THEN v.status
                  WHEN g.cell IS NULL OR r.done IS NULL AND g.items > 0 THEN 'pending'
                  WHEN coalesce(r.done, 0) < g.items THEN 'partial' ELSE 'done' END,
-            g.items, coalesce(r.done, 0), coalesce(r.failed, 0), c.method, c.settings, c.metrics
+            g.items, coalesce(r.done, 0), coalesce(r.failed, 0), c.method, c.settings, c.metrics,
+            {pictures}
             FROM grid g LEFT JOIN cells c USING (cell) LEFT JOIN variants v USING (model, variant)
             LEFT JOIN (SELECT cell, count(*) AS done, count(failed) AS failed FROM records GROUP BY cell) r USING (cell)
-            ORDER BY g.position"""
+            ORDER BY g.position"""  # noqa: S608 (our own words)
         ),
     )
 

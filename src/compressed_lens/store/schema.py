@@ -44,7 +44,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (cell, item, repeat)) STRICT, WITHOUT ROWID""",
         "CREATE TABLE responses(key TEXT PRIMARY KEY, response TEXT NOT NULL) STRICT, WITHOUT ROWID",
     ),
+    # What the report draws of a cell's records beyond its metrics.
+    ("ALTER TABLE cells ADD COLUMN pictures TEXT NOT NULL DEFAULT '[]'",),
 )
+
+# Readers understand tables from this version on; a writer brings older ones up to date.
+OLDEST_READABLE = 1
 
 TABLES = frozenset(
     {"meta", "sessions", "tasks", "items", "variants", "builds", "work", "cells", "grid", "records", "responses"}

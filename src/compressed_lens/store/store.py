@@ -247,12 +247,14 @@ class Store:
         seed: int,
         items: int,
         metrics: Sequence[Mapping[str, Any]],
+        pictures: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Note that `place` (model, variant, task, analysis) leads to `cell`."""
+        asked = (to_json(settings), seed, items, to_json(metrics), to_json(pictures))
         with explained(self.path), transaction(self._connection):
             self._connection.execute(
-                "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (cell, fingerprint, task_fingerprint, method, to_json(settings), seed, items, to_json(metrics)),
+                "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (cell, fingerprint, task_fingerprint, method, *asked),
             )
             self._connection.execute(
                 "UPDATE grid SET cell = ? WHERE model = ? AND variant = ? AND task = ? AND analysis = ?", (cell, *place)
