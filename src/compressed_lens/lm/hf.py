@@ -15,8 +15,8 @@ from compressed_lens.lm import probes
 from compressed_lens.lm.attribution import Question, attribute_rows
 from compressed_lens.lm.batching import pack, run_halving
 from compressed_lens.lm.forward import BatchRule, Passes, batch_rule
-from compressed_lens.lm.inside import Inside, inspect_all
 from compressed_lens.lm.generation import Decoder, Decoding, end_tokens
+from compressed_lens.lm.inside import Inside, inspect_all
 from compressed_lens.lm.protocol import (
     Attribute,
     Attribution,
