@@ -2,8 +2,8 @@
 
 A change at one position moves nothing before it. So a batch of prompts is run once, keys and values of all but the last
 tokens are kept, and whatever is changed among those last tokens is run again from its own block upward: all variations
-of all prompts are rows of one batch, which grows as rows join at their block. The blocks are the model's own, called with
-what the model itself handed them.
+of all prompts are rows of one batch, which grows as rows join at their block. The blocks are the model's own, called
+with what the model itself handed them.
 """
 
 from __future__ import annotations
