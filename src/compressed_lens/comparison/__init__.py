@@ -1,10 +1,14 @@
 """Comparing variants over a whole run: paired figures, transitions, agreement of tests, model size, quantizer ranks."""
 
+from compressed_lens.comparison.bottleneck import Bottleneck, LossPair, bottlenecks, bottlenecks_frame
 from compressed_lens.comparison.correlation import Agreement, agreements, agreements_frame
+from compressed_lens.comparison.curves import VariantCurve, curves, curves_frame
 from compressed_lens.comparison.measures import Figure, figures, figures_frame, metrics_table
+from compressed_lens.comparison.mosaic import HopTable, hop_tables, hop_tables_frame
 from compressed_lens.comparison.outcomes import OutcomeTable, outcome_tables
 from compressed_lens.comparison.published import lower_is_better, published
 from compressed_lens.comparison.ranking import Ranked, Ranking, long_frame, ranking, rankings, rankings_frame
+from compressed_lens.comparison.saturation import GroupLoss, Saturation, saturations, saturations_frame
 from compressed_lens.comparison.scale import (
     SizeChoice,
     SizeTrend,
@@ -17,18 +21,30 @@ from compressed_lens.comparison.transitions import Transition, transitions, tran
 
 __all__ = [
     "Agreement",
+    "Bottleneck",
     "Figure",
+    "GroupLoss",
+    "HopTable",
+    "LossPair",
     "OutcomeTable",
     "Ranked",
     "Ranking",
+    "Saturation",
     "SizeChoice",
     "SizeTrend",
     "Transition",
+    "VariantCurve",
     "agreements",
     "agreements_frame",
+    "bottlenecks",
+    "bottlenecks_frame",
     "choices_frame",
+    "curves",
+    "curves_frame",
     "figures",
     "figures_frame",
+    "hop_tables",
+    "hop_tables_frame",
     "long_frame",
     "lower_is_better",
     "metrics_table",
@@ -37,6 +53,8 @@ __all__ = [
     "ranking",
     "rankings",
     "rankings_frame",
+    "saturations",
+    "saturations_frame",
     "size_choices",
     "size_trends",
     "transitions",

@@ -151,17 +151,17 @@ class Series:
             single = np.exp(values / over)
         return np.where(np.isfinite(single), single, np.nan)
 
-    def lists(self, variant: str, curve: Curve) -> NDArray[np.float64]:
-        """Return a curve of every row, shape [rows, places]: NaN where it has no number or the record failed.
+    def lists(self, curve: Curve) -> dict[str, NDArray[np.float64]]:
+        """Return a curve of every row under each variant, shape [rows, places].
 
-        There are as many places as the longest list of any variant has.
+        NaN where a list has no number, and where the record failed. There are as many places as in the longest list.
         """
-        outcomes = self.outcomes[variant]
-        width = max((len(_list(o, curve.value)) for every in self.outcomes.values() for o in every), default=0)
-        values = np.full((len(outcomes), width), np.nan)
-        for row, outcome in enumerate(outcomes):
-            given = _list(outcome, curve.value)
-            values[row, : len(given)] = given
+        given = {name: [_list(outcome, curve.value) for outcome in every] for name, every in self.outcomes.items()}
+        width = max((len(one) for every in given.values() for one in every), default=0)
+        values = {name: np.full((len(every), width), np.nan) for name, every in given.items()}
+        for name, every in given.items():
+            for row, one in enumerate(every):
+                values[name][row, : len(one)] = one
         return values
 
     def parts(self, variant: str, measure: Measure) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:

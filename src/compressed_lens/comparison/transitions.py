@@ -89,6 +89,34 @@ class Transition:
         """Return a count as a share of the pairs, 0..1; NaN without pairs."""
         return count / self.pairs if self.pairs else math.nan
 
+    @property
+    def forgetting(self) -> float:
+        """Lost as a share of what was good under full precision, 0..1; NaN where nothing was."""
+        good = self.preserved + self.lost
+        return self.lost / good if good else math.nan
+
+    @property
+    def regaining(self) -> float:
+        """Gained as a share of what was bad under full precision, 0..1; NaN where nothing was."""
+        bad = self.gained + self.both_bad
+        return self.gained / bad if bad else math.nan
+
+    @property
+    def churn(self) -> float:
+        """Share of the pairs that changed, 0..1, which `net` hides; 1 - churn is the correctness agreement."""
+        return self.share(self.lost + self.gained)
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa of full precision and variant: 1 where they agree on every item, 0 where as chance would.
+
+        NaN where both are the same throughout.
+        """
+        good = (self.preserved + self.lost) * (self.preserved + self.gained)
+        bad = (self.gained + self.both_bad) * (self.lost + self.both_bad)
+        beyond = self.pairs**2 - good - bad
+        return (self.pairs * (self.preserved + self.both_bad) - good - bad) / beyond if beyond else math.nan
+
 
 def transitions(series: Iterable[Series], figures: Iterable[Figure]) -> tuple[Transition, ...]:
     """Return the transitions of every yes/no metric of a run, variants that were never recorded left out.
@@ -181,8 +209,9 @@ def transitions_frame(rows: Iterable[Transition]) -> pl.DataFrame:
     """Return transitions as a Polars frame, one row a (model, task, analysis, metric, variant).
 
     Columns: `model, task, analysis, metric, family, primary, direction, variant, gate`; the counts of `Transition`,
-    which add up to `items`; `pairs`; `net, low, high` ((gained - lost) / pairs and its 95 % interval), `method`; `p`,
-    `p_adjusted` (Holm over all rows).
+    which add up to `items`; `pairs`; `forgetting` (lost / good under full precision), `regaining` (gained / bad under
+    full precision), `churn` (changed / pairs), `agreement` (1 - churn), `kappa` (Cohen's), null where undefined;
+    `net, low, high` ((gained - lost) / pairs and its 95 % interval), `method`; `p`, `p_adjusted` (Holm over all rows).
     """
     import polars as pl
 
@@ -191,6 +220,7 @@ def transitions_frame(rows: Iterable[Transition]) -> pl.DataFrame:
         "primary": pl.Boolean,
         **dict.fromkeys(("direction", "variant", "gate"), pl.String),
         **dict.fromkeys(("items", *_COUNTS, "pairs"), pl.Int64),
+        **dict.fromkeys(("forgetting", "regaining", "churn", "agreement", "kappa"), pl.Float64),
         **dict.fromkeys(("net", "low", "high"), pl.Float64),
         "method": pl.String,
         **dict.fromkeys(("p", "p_adjusted"), pl.Float64),
@@ -199,9 +229,15 @@ def transitions_frame(rows: Iterable[Transition]) -> pl.DataFrame:
 
 
 def _row(t: Transition) -> tuple[object, ...]:
-    ends = tuple(None if math.isnan(end) else end for end in (t.net.estimate, t.net.low, t.net.high))
+    ends = tuple(_known(end) for end in (t.net.estimate, t.net.low, t.net.high))
+    shares = (t.forgetting, t.regaining, t.churn, 1 - t.churn, t.kappa)
     return (
         *(t.model, t.task, t.analysis, t.measure.name, t.measure.family, t.measure.primary, t.measure.direction),
         *(t.variant, t.gate, t.items, *(getattr(t, name) for name in _COUNTS), t.pairs),
+        *map(_known, shares),
         *(*ends, t.net.method, t.p, t.p_adjusted),
     )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
