@@ -53,6 +53,23 @@ NLI = Task(
 FACT = Item(id="f", fields={"prompt": "The capital of France is"}, answers=("Paris", "Lutetia"), group="capital")
 FACTS = Task(name="facts", kind="recall", items=(FACT,), candidates={"capital": ("Rome", "Paris", "Lutetia", "Bern")})
 
+CHAIN = Item(
+    id="c",
+    fields={"prompt": "The capital of the country of the Louvre is"},
+    answers=("Paris",),
+    extra={
+        "chain": {
+            "e1": "the Louvre", "e2": "France", "e3": "Paris", "e2_aliases": ["France"], "e3_aliases": ["Paris"],
+            "first": "The Louvre is in", "second": "The capital of France is", "mention": "the country of the Louvre",
+            "entity": {"prompt": "The capital of the country of Big Ben is", "mention": "the country of Big Ben"},
+            "relation": {"prompt": "The capital of the rival of the Louvre is", "mention": "the rival of the Louvre"},
+            "without_e1": ["The capital of a certain country is"],
+            "first_relation": "in", "second_relation": "capital",
+        }
+    },
+)  # fmt: skip
+CHAINS = Task(name="chains", kind="chain", items=(CHAIN,), candidates={"": ("Paris", "Rome")})
+
 
 def drive(analysis: Analysis, task: Task, answers: Sequence[Sequence[Response]]) -> tuple[list[Request], Record]:
     """Send one list of responses a step; return everything asked and the record."""
@@ -221,7 +238,7 @@ def test_recall() -> None:
     assert record.values == {
         "continuation": " Paris, of course", "object": "Paris", "correct": True, "first_token": " Par",
         "first_token_correct": True, "log_probability": -2.5, "object_tokens": 2, "rank": None, "ranked_first": None,
-        "candidates": None,
+        "candidates": None, "shots": 0, "predictions": None, "consistency": None, "all_right": None,
     }  # fmt: skip
 
 
@@ -239,9 +256,9 @@ def test_recall_accepts_every_alias_and_can_miss() -> None:
     assert (missed.values["correct"], missed.values["first_token_correct"]) == (False, False)
 
 
-def test_recall_boundary_and_chat() -> None:
+def test_recall_word_and_chat() -> None:
     responses = [[text("P"), scores(-1.0)], [text("Parisian")]]
-    asked, record = drive(Recall(boundary=True, ask="chat"), FACTS, responses)
+    asked, record = drive(Recall(match="word", ask="chat"), FACTS, responses)
     assert record.values["correct"] is False
     assert all(r.prompt.messages == (Message(role="user", content="The capital of France is"),) for r in asked)
 
@@ -314,7 +331,7 @@ def test_every_analysis_keeps_its_contract(name: str) -> None:
     assert analysis == REGISTRY.get(name)()
     assert analysis.name == name
     assert len({m.name for m in analysis.metrics}) == len(analysis.metrics)
-    task = FACTS if "recall" in analysis.kinds else NLI
+    task = next(t for t in (NLI, FACTS, CHAINS) if t.kind in analysis.kinds)
     steps = analysis.steps(task, task.items[0])
     asked = next(steps)
     while True:

@@ -11,7 +11,7 @@ import pytest
 from compressed_lens.analyses import create
 from compressed_lens.analyses.base import Analysis, Record
 from compressed_lens.engine.engine import Engine, Job
-from compressed_lens.knowledge.recall import recalled
+from compressed_lens.knowledge.matching import recalled
 from compressed_lens.tasks import Task, load_task
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_the_reference_model_labels_explains_and_recalls(load_model: Callable[[P
         assert sum(bool(records["nle", i.id].values["names_evidence"]) for i in task.items) >= 10
         assert sum(bool(records["nle", i.id].values["usable"]) for i in task.items) >= 15
     facts = load_task("testbed-facts", limit=20)
-    records = run(model, facts, create("recall", {"max_new_tokens": 8, "boundary": True, "rank": True}))
+    records = run(model, facts, create("recall", {"max_new_tokens": 8, "match": "word", "rank": True}))
     assert sum(bool(records["recall", i.id].values["correct"]) for i in facts.items) >= 15
     for item in facts.items:
         values = records["recall", item.id].values

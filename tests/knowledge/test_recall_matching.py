@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressed_lens.knowledge.recall import first_token_right, recalled
+from compressed_lens.knowledge.matching import first_token_right, recalled
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,14 @@ from compressed_lens.knowledge.recall import first_token_right, recalled
 )
 def test_recalled(continuation: str, answers: tuple[str, ...], loose: bool, strict: bool) -> None:
     assert recalled(continuation, answers) is loose
-    assert recalled(continuation, answers, boundary=True) is strict
+    assert recalled(continuation, answers, match="word") is strict
 
 
 @given(answer=st.text(min_size=1, max_size=12), rest=st.text(max_size=12))
 def test_an_answer_recalls_itself_and_the_boundary_only_takes_away(answer: str, rest: str) -> None:
     if answer.strip():
-        assert recalled(f" {answer}", (answer,), boundary=True)
-    if recalled(rest, (answer,), boundary=True):
+        assert recalled(f" {answer}", (answer,), match="word")
+    if recalled(rest, (answer,), match="word"):
         assert recalled(rest, (answer,))
 
 

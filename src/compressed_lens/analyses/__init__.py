@@ -46,8 +46,22 @@ REGISTRY.add(
     "recall",
     "compressed_lens.knowledge.recall:Recall",
     "One-hop facts: does the greedy continuation start with the right object",
-    cost="1 score + 1 text + 1 token an item",
-    source="2505.13963, section 4; Hernandez 2023",
+    cost="1 score + 1 text + 1 token an item; with paraphrases 1 text (or score) more a wording",
+    source="2505.13963, section 4; Hernandez 2023; Elazar 2021",
+)
+REGISTRY.add(
+    "two_hop",
+    "compressed_lens.multihop.two_hop:TwoHop",
+    "Each hop of a chain alone and both composed: which of them is lost, and is it the composition",
+    cost="3 scores + 3 texts an item; single hops are shared between chains",
+    source="2505.13963, section 5; Yang et al. 2024, 2402.16837",
+)
+REGISTRY.add(
+    "composability",
+    "compressed_lens.multihop.composability:Composability",
+    "Are known facts composed where the answer cannot be guessed and the bridge is not written down",
+    cost="5 texts an item; single hops are shared between chains",
+    source="Yang et al. 2024, 2411.16679",
 )
 REGISTRY.add(
     "rating",

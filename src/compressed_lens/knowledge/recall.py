@@ -3,49 +3,51 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 from compressed_lens.analyses.base import Metric, Record, Steps
-from compressed_lens.analyses.settings import at_least_one, one_of, truth_value
+from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of, truth_value
+from compressed_lens.ids import digest
+from compressed_lens.knowledge.matching import MATCHES, Match, consistency, first_token_right, prediction, recalled
 from compressed_lens.lm.protocol import Generate, Generation, Message, Prompt, Score, Scores
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
-_SPARE = 2
+Ask = Literal["continue", "chat"]
+ASKS: tuple[Ask, ...] = ("continue", "chat")
+SPARE = 2
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).strip().casefold())
+def examples(task: Task, item: Item, count: int) -> list[Item]:
+    """Return `count` other facts of the item's relation, drawn by a digest of both; all there are where fewer.
 
-
-def recalled(continuation: str, answers: Sequence[str], *, boundary: bool = False) -> bool:
-    """Return whether the stripped continuation starts with an accepted answer, whatever the case.
-
-    Args:
-        continuation: What the model wrote.
-        answers: Accepted answers; empty ones are ignored.
-        boundary: Ask that the answer ends there as a word: "Parisian" is then not "Paris".
+    Never the item itself, nor a fact with its prompt or its subject.
     """
-    said = _folded(continuation)
-    for answer in map(_folded, answers):
-        rest = said[len(answer) :]
-        if answer and said.startswith(answer) and not (boundary and rest[:1].isalnum()):
-            return True
-    return False
+    subject = item.extra.get("subject")
+    others = [
+        other
+        for other in task.items
+        if other.group == item.group
+        and other.fields["prompt"] != item.fields["prompt"]
+        and (subject is None or other.extra.get("subject") != subject)
+    ]
+    return sorted(others, key=lambda other: digest([item.id, other.id]))[:count]
 
 
-def first_token_right(token: str, answers: Sequence[str]) -> bool | None:
-    """Return whether the first generated token, stripped, is a non-empty prefix of an accepted answer.
-
-    None when the token is nothing but spaces (some tokenizers split them off), which says nothing yet.
-    This is the rule of the LRE authors (`is_nontrivial_prefix`).
-    """
-    said = _folded(token)
-    if not said:
-        return None if token and not token.strip(" ") else False
-    return any(_folded(answer).startswith(said) for answer in answers)
+def asking(ask: Ask, text: str, shots: Sequence[Item] = ()) -> Prompt:
+    """Return the prompt that asks for the end of a statement: plain text, or a conversation; examples come first."""
+    if ask == "continue":
+        return Prompt(text="\n".join([*(f"{s.fields['prompt']} {s.answers[0]}" for s in shots), text]))
+    turns = [
+        message
+        for shot in shots
+        for message in (
+            Message(role="user", content=shot.fields["prompt"]),
+            Message(role="assistant", content=shot.answers[0]),
+        )
+    ]
+    return Prompt(messages=(*turns, Message(role="user", content=text)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,26 +55,33 @@ class Recall:
     """Complete a statement of fact.
 
     Values: `continuation`, `correct`, `first_token` and `first_token_correct`, `log_probability` of the item's own
-    object (sum over its tokens, nats), `object_tokens`; with `rank` also `rank` (1 is best) and `candidates`.
+    object (sum over its tokens, nats), `object_tokens`, `shots` (examples given); with `rank` also `rank` (1 is best)
+    and `candidates`; with `paraphrases` also `predictions` (of every wording, the item's own first), `consistency`
+    (0 to 1) and `all_right`.
 
     Attributes:
         ask: "continue": plain text to be continued, no chat template. "chat": the statement or question as a
             user's turn.
-        boundary: Ask that the answer ends as a word ("Parisian" is then not "Paris").
-        rank: Also score every object of the relation and rank the right one; costs one continuation a candidate.
+        match: When a continuation is right: see `matching.recalled`.
+        shots: Completed facts of the same relation before the statement, on lines (or turns) of their own; the answer
+            then ends with its line. A relation with fewer gives what it has.
+        rank: Also score every object of the relation (or the item's own choices) and rank the right one; costs one
+            continuation a candidate.
+        paraphrases: Also ask every other wording of the fact that the data have (ParaRel, Elazar et al. 2021). What a
+            wording predicts is its likeliest candidate with `rank`, else what its continuation says.
         max_new_tokens: Longest continuation, in tokens; 32 as in Yang et al. (2024). An object that needs more
             gets its length and two tokens.
     """
 
     name: ClassVar[str] = "recall"
-    kinds: ClassVar[tuple[TaskKind, ...]] = ("recall",)
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("recall", "chain")
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             name="recall",
             value="correct",
             direction="higher",
             unit="rate",
-            summary="Share of facts whose greedy continuation starts with an accepted answer",
+            summary="Share of facts whose greedy continuation gives an accepted answer",
             on_failure=0.0,
         ),
         Metric(
@@ -97,49 +106,93 @@ class Recall:
             unit="rate",
             summary="Share of facts whose object is the likeliest of the relation's objects (setting rank)",
         ),
+        Metric(
+            name="consistency",
+            value="consistency",
+            direction="higher",
+            unit="rate",
+            summary="Share of pairs of wordings of a fact with equal predictions, right or wrong (setting paraphrases)",
+        ),
+        Metric(
+            name="all_right",
+            value="all_right",
+            direction="higher",
+            unit="rate",
+            summary="Share of facts that are right in every wording (setting paraphrases)",
+        ),
     )
 
-    ask: Literal["continue", "chat"] = "continue"
-    boundary: bool = False
+    ask: Ask = "continue"
+    match: Match = "start"
+    shots: int = 0
     rank: bool = False
+    paraphrases: bool = False
     max_new_tokens: int = 32
 
     def __post_init__(self) -> None:
-        one_of("ask", self.ask, ("continue", "chat"))
-        truth_value("boundary", self.boundary)
+        one_of("ask", self.ask, ASKS)
+        one_of("match", self.match, MATCHES)
+        at_least_zero("shots", self.shots)
+        if self.shots:
+            at_least_one("shots", self.shots)
         truth_value("rank", self.rank)
+        truth_value("paraphrases", self.paraphrases)
         at_least_one("max_new_tokens", self.max_new_tokens)
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for the first token and the log-probability of the object, then for a continuation that can hold it."""
-        text = item.fields["prompt"]
-        prompt = Prompt(text=text) if self.ask == "continue" else Prompt(messages=(Message(role="user", content=text),))
-        others = task.candidates.get(item.group, ()) if self.rank else ()
-        rivals = tuple(other for other in others if other not in item.answers)
-        first, scored = yield [
-            Generate(prompt=prompt, max_new_tokens=1),
-            Score(prompt=prompt, continuations=(item.answers[0], *rivals)),
+        shots = examples(task, item, self.shots) if self.shots else []
+        wordings = [item.fields["prompt"], *(item.extra.get("paraphrases", ()) if self.paraphrases else ())]
+        prompts = [asking(self.ask, wording, shots) for wording in wordings]
+        others = (item.choices or task.candidates.get(item.group, ())) if self.rank else ()
+        candidates = (item.answers[0], *(other for other in others if other not in item.answers))
+        first, *scored = yield [
+            Generate(prompt=prompts[0], max_new_tokens=1),
+            *(Score(prompt=p, continuations=candidates) for p in (prompts if self.rank else prompts[:1])),
         ]
-        token, scores = cast(Generation, first).text, cast(Scores, scored)
+        token, scores = cast(Generation, first).text, cast(list[Scores], scored)
         # A long name in a small vocabulary must fit, or it could never be right.
-        room = max(self.max_new_tokens, scores.tokens[0] + _SPARE)
-        continued = yield [Generate(prompt=prompt, max_new_tokens=room)]
-        continuation = cast(Generation, continued[0]).text
-        own = scores.log_probabilities[0]
-        if not all(map(math.isfinite, scores.log_probabilities)):
-            return Record(values={"continuation": continuation}, failed="an object has no finite log-probability")
-        place = 1 + sum(value > own for value in scores.log_probabilities[1:])
+        room = max(self.max_new_tokens, scores[0].tokens[0] + SPARE)
+        stop = ("\n",) if shots else ()
+        continued = yield [
+            Generate(prompt=p, max_new_tokens=room, stop=stop) for p in (prompts[:1] if self.rank else prompts)
+        ]
+        texts = [answer.text for answer in cast(list[Generation], continued)]
+        values = scores[0].log_probabilities
+        if not all(math.isfinite(value) for each in scores for value in each.log_probabilities):
+            return Record(values={"continuation": texts[0]}, failed="an object has no finite log-probability")
+        place = 1 + sum(value > values[0] for value in values[1:])
+        asked = self.paraphrases and len(wordings) > 1
+        said = self._ranked(candidates, scores) if self.rank else self._said(texts, task, item)
         return Record(
             values={
-                "continuation": continuation,
+                "continuation": texts[0],
                 "object": item.answers[0],
-                "correct": recalled(continuation, item.answers, boundary=self.boundary),
+                "correct": recalled(texts[0], item.answers, match=self.match),
                 "first_token": token,
                 "first_token_correct": first_token_right(token, item.answers),
-                "log_probability": own,
-                "object_tokens": scores.tokens[0],
+                "log_probability": values[0],
+                "object_tokens": scores[0].tokens[0],
+                "shots": len(shots),
                 "rank": place if self.rank else None,
                 "ranked_first": place == 1 if self.rank else None,
-                "candidates": len(scores.tokens) if self.rank else None,
+                "candidates": len(candidates) if self.rank else None,
+                "predictions": list(said) if asked else None,
+                "consistency": consistency(said) if asked else None,
+                "all_right": all(one == item.answers[0] for one in said) if asked else None,
             }
         )
+
+    def _ranked(self, candidates: Sequence[str], scores: Sequence[Scores]) -> list[str]:
+        """Return the likeliest candidate of every wording; a tie goes to the right one, which comes first."""
+        return [candidates[s.log_probabilities.index(max(s.log_probabilities))] for s in scores]
+
+    def _said(self, texts: Sequence[str], task: Task, item: Item) -> list[str]:
+        """Return what every continuation says, the item's own object for any accepted answer."""
+        known = task.candidates.get(item.group, ())
+        return [
+            item.answers[0]
+            if recalled(text, item.answers, match=self.match)
+            else prediction(text, known, match=self.match)
+            for text in texts
+        ]

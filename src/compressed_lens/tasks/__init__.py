@@ -31,6 +31,10 @@ _add(
 )
 _add("lre", f"{_HERE}.relations:LRE", "One-hop facts: subject, relation, object", "9,696 items", "Hernandez 2023")
 _add("twohopfact", f"{_HERE}.twohopfact:TWO_HOP_FACT", "Two-hop chains of facts", "45,595 items", "Yang 2024")
+_add("relations-twohop", f"{_HERE}.chains:RELATIONS_TWOHOP", "Two-hop chains of LRE facts", "2,334 items", "own")
+_add("counterfact", f"{_HERE}.counterfact:COUNTERFACT", "Facts with a false rival", "21,919 items", "Meng 2022")
+_add("pararel", f"{_HERE}.pararel:PARAREL", "One-hop facts in many wordings", "27,610 items", "Elazar 2021")
+_add("triples", f"{_HERE}.triples:TRIPLES", "Your own facts: subject, relation, object", "yours", "you")
 _add(
     "custom",
     f"{_HERE}.custom:CUSTOM",

@@ -19,13 +19,14 @@ class Item:
     Attributes:
         id: Unique within the task and stable across runs, machines and limits.
         fields: Named texts shown to the model, in display order, e.g. {"premise": ..., "hypothesis": ...}.
-            A recall item has the one field "prompt": the statement to be completed, no trailing space.
-        answers: Accepted answers: the gold label for classification, aliases of the object for recall.
-        choices: Answer options of this item where they differ by item (ECQA); else empty.
+            An item of recall or a chain has the one field "prompt": the statement to be completed, no trailing space.
+        answers: Accepted answers: the gold label for classification, else names of the object, its own first.
+        choices: Answer options of this item where they differ by item (ECQA, CounterFact); else empty.
         references: Human (or constructed) explanations, possibly none.
         group: Relation, genre or other unit for sub-tables; "" when there is none.
         extra: Anything else an analysis may want (JSON types only): "evidence" (list of words that carry
-            the label), "subject", "relation", parts of a chain, counterfactual truth.
+            the label), "subject", "relation", "paraphrases" (other prompts of the same fact), "chain" (parts of a
+            chain: see docs/tasks.md), counterfactual truth.
     """
 
     id: str
@@ -43,13 +44,14 @@ class Task:
 
     Attributes:
         name: Name in the study; part of every cell's identity.
-        kind: "classification" (labels or per-item choices) or "recall" (complete a statement of fact).
+        kind: "classification" (labels or per-item choices), "recall" (complete a statement of fact) or "chain" (the
+            same, where the fact is composed of two).
         items: All items, in a fixed order.
-        labels: Label names, in display order; empty for recall and for per-item choices.
+        labels: Label names, in display order; empty for facts and for per-item choices.
         instruction: First line of the classification prompt.
         edit_field: Field a counterfactual edits.
         targets: Label to counterfactual target label.
-        candidates: For recall, every object of a group (relation), from the whole data set whatever the limit.
+        candidates: For facts, every object of a group (relation), from the whole data set whatever the limit.
         fingerprint: Digest of the items and of everything that shapes the prompts (see `fingerprint`).
         rejected: Rows of the source that could not become items: (row identity, reason). Never dropped silently.
         notes: What a reader of the report should know about the data.
@@ -103,6 +105,7 @@ class Content:
         notes: What a reader of the report should know.
         labels: Label names where only the data tell them; empty for the source's own.
         edit_field: Field a counterfactual edits where only the data tell it; "" for the source's own.
+        kind: Kind of task where the options tell it; None for the source's own.
     """
 
     items: tuple[Item, ...]
@@ -110,6 +113,7 @@ class Content:
     notes: str = ""
     labels: tuple[str, ...] = ()
     edit_field: str = ""
+    kind: TaskKind | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

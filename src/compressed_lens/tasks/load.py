@@ -94,6 +94,7 @@ def _distinct(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[tuple[str,
 
 
 def _task(name: str, source: TaskSource, content: Content, selection: Selection, items: tuple[Item, ...]) -> Task:
+    kind = content.kind or source.kind
     labels = content.labels or source.labels
     targets = source.targets or _next_label(labels)
     if selection.labels and selection.labels != labels:
@@ -108,13 +109,13 @@ def _task(name: str, source: TaskSource, content: Content, selection: Selection,
         labels, targets = selection.labels, {new[a]: new[b] for a, b in targets.items()}
     return Task(
         name=name,
-        kind=source.kind,
+        kind=kind,
         items=items,
         labels=labels,
         instruction=source.instruction,
         edit_field=content.edit_field or source.edit_field,
         targets=targets,
-        candidates=_objects(items) if source.kind == "recall" else {},
+        candidates={} if kind == "classification" else _objects(items),
         notes=content.notes,
     )
 

@@ -142,20 +142,27 @@ def read(selection: Selection) -> Content:
     for relation in relations:
         templates = relation.templates[options["style"]]
         template = templates[min(options["template"], len(templates) - 1)]
+        others = [other for other in templates if other != template]
         for subject, obj in relation.pairs:
             name = f"{relation.name}/{subject}/{obj}"
             if not subject or not obj:
                 rejected.append((name, "empty subject" if not subject else "empty object"))
                 continue
             seen[name] += 1
-            others = (o for o in relation.answers[subject] if o != obj) if options["accept"] == "any" else ()
+            also = (o for o in relation.answers[subject] if o != obj) if options["accept"] == "any" else ()
             items.append(
                 Item(
                     id=name if seen[name] == 1 else f"{name}#{seen[name]}",
                     fields={"prompt": template.replace("{}", subject).strip()},
-                    answers=(obj, *others),
+                    answers=(obj, *also),
                     group=relation.name,
-                    extra={"subject": subject, "object": obj, "domain": relation.domain, "template": template},
+                    extra={
+                        "subject": subject,
+                        "object": obj,
+                        "domain": relation.domain,
+                        "template": template,
+                        "paraphrases": [other.replace("{}", subject).strip() for other in others],
+                    },
                 )
             )
     return Content(

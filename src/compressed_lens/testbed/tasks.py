@@ -7,11 +7,14 @@ from types import ModuleType
 
 from compressed_lens.errors import StudyError
 from compressed_lens.tasks.base import Content, Item, Selection, TaskSource
+from compressed_lens.tasks.chains import chain as build_chain
+from compressed_lens.tasks.chains import chosen
 from compressed_lens.testbed import corpus, pairs, reviews, world
 
 ITEMS = 400
 ITEM_SEED = 7
 _PHRASINGS = ("trained", "held-out")
+_CHAINS = ("all", "trained", "held-out")
 
 
 def _labelled(generator: ModuleType) -> Content:
@@ -50,36 +53,64 @@ def _facts(selection: Selection) -> Content:
         phrasing = 0 if style == "trained" else world.held_out_phrasing(fact)
         if phrasing is None:
             continue
-        template = world.RELATIONS[fact.relation].completions[phrasing]
+        prompts = [world.sentence(t.format(fact.subject)) for t in world.RELATIONS[fact.relation].completions]
         items.append(
             Item(
                 id=f"{fact.relation}/{fact.subject}",
-                fields={"prompt": world.sentence(template.format(fact.subject))},
+                fields={"prompt": prompts[phrasing]},
                 answers=(fact.object,),
                 group=fact.relation,
-                extra={"subject": fact.subject, "relation": fact.relation},
+                extra={
+                    "subject": fact.subject,
+                    "object": fact.object,
+                    "relation": fact.relation,
+                    "paraphrases": [prompt for prompt in prompts if prompt != prompts[phrasing]],
+                },
             )
         )
     return Content(items=tuple(items), notes=f"Facts of the invented world, {style} phrasing.")
 
 
-def _two_hop(_: Selection) -> Content:
+def _two_hop(selection: Selection) -> Content:
+    wanted = selection.options["chains"]
+    if wanted not in _CHAINS:
+        raise StudyError(f"The option 'chains' is '{wanted}'.", fix=f"One of: {', '.join(_CHAINS)}.")
     items = tuple(
-        Item(
-            id=chain.id,
-            fields={"prompt": world.two_hop(world.RELATIONS[chain.second.relation].completions[0], chain)},
-            answers=(chain.second.object,),
-            group="held-out" if chain.held_out else "trained",
-            extra={
-                "subject": chain.first.subject,
-                "bridge": chain.first.object,
-                "first": chain.first.relation,
-                "second": chain.second.relation,
-            },
-        )
-        for chain in world.chains()
+        _chain_item(chain) for chain in world.chains() if wanted == "all" or chain.held_out == (wanted == "held-out")
     )
-    return Content(items=items, notes="Two-hop chains; the group says whether training saw the composition.")
+    return Content(items=items, notes=f"Two-hop chains of the invented world ({wanted}).")
+
+
+def _chain_item(chain: world.Chain) -> Item:
+    first, second = (world.RELATIONS[fact.relation] for fact in (chain.first, chain.second))
+    e1, e2, e3 = chain.first.subject, chain.first.object, chain.second.object
+    rivals = [f.subject for f in world.facts() if f.relation == first.name and f.object != e2]
+    rival = chosen(chain.id, "entity", rivals)
+    kind, bridge = (name.partition("_")[0] for name in (first.name, second.name))
+    other = chosen(
+        chain.id,
+        "relation",
+        [r.phrase for r in world.RELATIONS.values() if r.name.startswith(f"{kind}_") and r is not first],
+    )
+    prompt, parts = build_chain(
+        entities=(e1, e2, e3),
+        relations=(first.name, second.name),
+        aliases=((e2,), (e3,)),
+        first=world.sentence(first.completions[0].format(e1)),
+        second=world.sentence(second.completions[0].format(e2)),
+        statement=second.completions[0],
+        phrase=first.phrase.format(e1),
+        entity=None if rival is None else first.phrase.format(rival),
+        relation=None if other is None else other.format(e1),
+        without_e1=(first.phrase.format(f"a certain {kind}"), f"a certain {bridge}"),
+    )
+    return Item(
+        id=chain.id,
+        fields={"prompt": prompt},
+        answers=(e3,),
+        group=f"{first.name} > {second.name}",
+        extra={"subject": e1, "object": e3, "held_out": chain.held_out, "chain": parts},
+    )
 
 
 REVIEWS = TaskSource(
@@ -99,4 +130,4 @@ PAIRS = TaskSource(
     targets=pairs.TARGETS,
 )
 FACTS = TaskSource(kind="recall", read=_facts, options={"phrasing": "trained"})
-TWOHOP = TaskSource(kind="recall", read=_two_hop)
+TWOHOP = TaskSource(kind="chain", read=_two_hop, options={"chains": "all"})
