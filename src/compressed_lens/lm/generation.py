@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compressed_lens.ids import digest
-from compressed_lens.lm.forward import Passes
+from compressed_lens.lm.forward import Passes, Prefix
 from compressed_lens.lm.protocol import Generation
 from compressed_lens.lm.text import answer_text
 
@@ -83,14 +83,27 @@ class Decoder:
             for row in active:
                 self._recompute([row])
         elif active:
-            self._decode(active)
+            logits, prefix = self._passes.start([row.prompt for row in active])
+            if prefix is None:
+                self._recompute(active, first=_choose(active, logits[:, -1]))
+            else:
+                self._decode(active, logits, prefix)
         return [self._answer(row) for row in rows]
 
-    def _decode(self, active: list[Decoding]) -> None:
-        logits, prefix = self._passes.start([row.prompt for row in active])
-        if prefix is None:
-            self._recompute(active, first=_choose(active, logits[:, -1]))
-            return
+    def follow(self, rows: Sequence[Decoding], logits: Tensor, prefix: Prefix) -> list[Generation]:
+        """Decode rows whose prompts have been run already, each with room for a token.
+
+        Args:
+            rows: What to decode.
+            logits: Of the token after each prompt [rows, 1, vocabulary].
+            prefix: Keys and values of the prompts; used up.
+        """
+        for row in rows:
+            row.restart()
+        self._decode(list(rows), logits, prefix)
+        return [self._answer(row) for row in rows]
+
+    def _decode(self, active: list[Decoding], logits: Tensor, prefix: Prefix) -> None:
         while True:
             tokens = _choose(active, logits[:, -1])
             going = [i for i, (row, token) in enumerate(zip(active, tokens, strict=True)) if self._take(row, token)]

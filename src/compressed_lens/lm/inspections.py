@@ -16,6 +16,10 @@ Rule = Literal["left", "right", "trapezoid", "linspace"]
 Neuron = tuple[int, int]
 """Block and index of a feed-forward neuron: an input of the block's down projection."""
 
+States = tuple[int, ...] | Literal["all", "early"]
+
+_BLOCKS = 32
+_PROMPT = 16
 _HERE = "compressed_lens.lm.inside"
 
 
@@ -144,31 +148,37 @@ class CausalTracing:
     """Causal tracing (ROME, Meng et al. 2022): noise on the subject's embeddings, then one clean state put back.
 
     Values: `tokens` (texts, from the subject's first token on), `subject_tokens` (how many of them are the subject's),
-    `clean` and `low` (P of the target's first token without and with noise), `state`, `ffn`, `attention`
-    [tokens][blocks]: mean P over the samples with that state, or a window of that sub-layer's outputs, restored;
-    `deviation` (of the subject's embeddings, before the factor), `token`.
+    `clean` and `low` (P of the target's first token without and with noise), `known` (whether that token is the
+    likeliest without noise), `state`, `ffn`, `attention` [tokens][blocks]: mean P over the samples with the state that
+    leaves that block, or what that sub-layer writes in a window of blocks, restored; `deviation` (of the subject's
+    embeddings, before the factor), `window`, `token`.
 
     Attributes:
         mention: The subject, word for word.
         samples: Noised copies.
-        noise: Standard deviation of the noise, in standard deviations of the subjects' embeddings.
+        noise: Standard deviation of the noise, in standard deviations of the subject's embeddings.
         deviation: That standard deviation; None takes it from the subject's own token embeddings.
-        window: Blocks restored at a time for "ffn" and "attention" (centred); "state" restores one state.
-        parts: What is restored.
-        seed: Of the noise.
+        window: Blocks restored at a time for "ffn" and "attention" (centred); "state" restores one state. None: 10, but
+            no more than a third of the blocks.
+        parts: What is restored; nothing at all is quick, and tells `clean`, `low`, `known` and `deviation`.
+        seed: Of the noise, with the prompt's token ids: every variant gets the same noise.
     """
 
     runs: ClassVar[str] = f"{_HERE}.tracing:run"
-    passes: ClassVar[int] = 100
 
     target: str
     mention: str
     samples: int = 10
     noise: float = 3.0
     deviation: float | None = None
-    window: int = 10
+    window: int | None = None
     parts: tuple[Literal["state", "ffn", "attention"], ...] = ("state",)
     seed: int = 1
+
+    @property
+    def passes(self) -> int:
+        """About how many forward passes over the prompt it costs."""
+        return 2 + self.samples * (1 + 40 * len(self.parts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +195,13 @@ class LinearRelation:
     """Apply a relation as an affine map of the subject's state (LRE, Hernandez et al. 2024), without Jacobians.
 
     Values: `top` [betas] (likeliest token of the map's output, as text), `rank` and `log_probability` [betas] of the
-    target's first token; `known` (whether the model's own likeliest token is the target's first); `token`.
+    target's first token; `agrees` [betas] (whether `top` is the model's own likeliest token), `predicted` (that token,
+    as text), `known` (whether it is the target's first); `layer` (number of the state used), `token`.
 
     Attributes:
         examples: Training pairs.
-        layer: State of the subject's last token the map starts from; negative counts from the last.
+        layer: State of the subject's last token the map starts from: a whole number is the number of the state
+            (negative ones count from the last), a fraction is one of the model's depth.
         betas: Factors of the linear part.
     """
 
@@ -199,7 +211,7 @@ class LinearRelation:
     target: str
     mention: str
     examples: tuple[Example, ...]
-    layer: int
+    layer: int | float = 0.5
     betas: tuple[float, ...] = (1.0,)
 
 
@@ -230,44 +242,73 @@ class Consistency:
 class Describe:
     """Entity description (patchscopes, Ghandeharioun et al. 2024): put a state into a prompt that repeats, and decode.
 
-    Values: `texts` [sources][targets]: the continuation of `identity` with the state of `mention` at that source layer
-    in place of its last token's at that target layer.
+    Values: `sources` and `targets` (the states taken and those replaced, by number), `texts` [sources][targets]: the
+    continuation of `identity` with the state of `mention` at that source layer in place of its last token's at that
+    target layer; `states`: how many the model has.
 
     Attributes:
         mention: Whose last token's states are described; "" for the prompt's last token.
-        sources: States taken, by number.
-        targets: States replaced; the last block's output cannot be.
         identity: The few-shot prompt.
+        sources: States taken: by number, "all", or "early" (the lower half).
+        targets: States replaced; the last one cannot be.
+        stride: Every how many-th of "all" or "early", from 0 on.
     """
 
     runs: ClassVar[str] = f"{_HERE}.describe:run"
-    passes: ClassVar[int] = 30
 
-    mention: str
-    sources: tuple[int, ...]
-    targets: tuple[int, ...]
     identity: Prompt
+    mention: str = ""
+    sources: States = "all"
+    targets: States = "all"
+    stride: int = 1
     max_new_tokens: int = 10
+
+    @property
+    def passes(self) -> int:
+        """Its cost in a model of 32 blocks."""
+        sources, targets = (_many(states, self.stride) for states in (self.sources, self.targets))
+        return _decoded(sources * targets, self.max_new_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackPatch:
     """Back-patching (Biran et al. 2024): a later state put into an earlier layer of the same prompt, then decoded.
 
-    Values: `texts` [pairs]: the continuation after state `source` at the place replaced state `target` there.
+    Values: `pairs` ([source, target], every one of the states asked for with the source above the target), `texts`
+    [pairs]: the continuation after state `source` at the place replaced state `target` there; `states`: how many the
+    model has.
 
     Attributes:
         mention: Whose last token is patched; "" for the prompt's last token.
-        pairs: (source, target) states.
+        sources: States taken: by number, "all", or "early" (the lower half).
+        targets: States replaced; the last one cannot be.
+        stride: Every how many-th of "all" or "early", from 0 on.
         donor: Take the source state from the last token of this prompt's `donor_mention` instead (the random-pair
             control).
     """
 
     runs: ClassVar[str] = f"{_HERE}.backpatch:run"
-    passes: ClassVar[int] = 30
 
-    pairs: tuple[tuple[int, int], ...]
     mention: str = ""
+    sources: States = "all"
+    targets: States = "all"
+    stride: int = 1
     donor: Prompt | None = None
     donor_mention: str = ""
     max_new_tokens: int = 10
+
+    @property
+    def passes(self) -> int:
+        """Its cost in a model of 32 blocks."""
+        sources, targets = (_many(states, self.stride) for states in (self.sources, self.targets))
+        return _decoded(sources * targets // 2 + 1, self.max_new_tokens)
+
+
+def _many(states: States, stride: int) -> int:
+    """Return how many states that is in a model of 32 blocks."""
+    return len(states) if isinstance(states, tuple) else _BLOCKS // (1 if states == "all" else 2) // stride + 1
+
+
+def _decoded(rows: int, new_tokens: int) -> int:
+    """Return what so many rows of one token and an answer cost, in passes over a prompt of 16 tokens."""
+    return 1 + rows * (1 + new_tokens) // _PROMPT

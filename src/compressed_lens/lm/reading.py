@@ -163,6 +163,8 @@ class Reader:
             prompt = getattr(request.by, name, None)
             if prompt is not None:
                 self.check_length(len(self.render(prompt).ids) + 1)
+        if given := getattr(request.by, "donor_mention", ""):
+            self.part(getattr(request.by, "donor", None) or request.prompt, given)
 
     def _options(self, request: Score) -> list[Ids]:
         """Return the ids of every continuation of a request."""
