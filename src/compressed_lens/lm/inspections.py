@@ -27,8 +27,13 @@ _HERE = "compressed_lens.lm.inside"
 class Lens:
     """Read every layer's state out through the final norm and the unembedding (logit lens; EntRec of Yang et al. 2024).
 
-    Values: `log_probability` [states] of the target's first token, `rank` [states] of it (1 is best), `top` [states]
-    (the likeliest token, as text), `token` (the target's first token, as text), `place` (index among the prompt's ids).
+    Values: `log_probability` [states] of the target's first token, `rank` [states] of it (1 + number of strictly likelier
+    tokens; both None where they are not finite), `top` [states] (the likeliest token, as text), `token` (the target's
+    first token, as text), `place` (index among the prompt's ids).
+
+    Attributes:
+        target: Answer whose first token counts.
+        mention: Part of the prompt at whose last token the states are read; "" for the prompt's last token.
     """
 
     runs: ClassVar[str] = f"{_HERE}.lens:run"
@@ -223,6 +228,7 @@ class Consistency:
     `other_entropy` of the two next-token distributions, `gradient` [states]: the derivative of the score by alpha at
     alpha = 0 when alpha times the gradient of EntRec is added to the state at the mention's last token; None for the
     last state when the mention is not at the end (nothing reads it). `same_top`: whether both predict the same token.
+    What is not finite is None.
 
     Attributes:
         other: The one-hop prompt "r2(e2)".
