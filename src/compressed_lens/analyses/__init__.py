@@ -154,6 +154,27 @@ REGISTRY.add(
     cost="2 texts + up to 2,000 masked readings an item, half of them by the full model, once for all variants",
     source="this project",
 )
+REGISTRY.add(
+    "layer_recall",
+    "compressed_lens.knowledge.layer_recall:LayerRecall",
+    "From which layer on the object of a fact is the likeliest token (logit lens), and its shift",
+    cost="1 short pass an item, and 1 by the full model, once for all variants",
+    source="2505.13963, section 4; Yang et al. 2024",
+)
+REGISTRY.add(
+    "entity_recall",
+    "compressed_lens.multihop.entity_recall:EntityRecall",
+    "Does the mention of a bridge entity bring it to mind, layer by layer, more than substituted mentions do (RQ1)",
+    cost="3 short passes an item",
+    source="2505.13963, section 4; Yang et al. 2024",
+)
+REGISTRY.add(
+    "consistency",
+    "compressed_lens.multihop.consistency:TwoHopConsistency",
+    "Does the two-hop prompt answer as the one-hop prompt does, and more so as the bridge comes to mind (RQ2)",
+    cost="about 5 short passes an item",
+    source="2505.13963, section 4; Yang et al. 2024",
+)
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:

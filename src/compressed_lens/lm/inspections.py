@@ -27,9 +27,9 @@ _HERE = "compressed_lens.lm.inside"
 class Lens:
     """Read every layer's state out through the final norm and the unembedding (logit lens; EntRec of Yang et al. 2024).
 
-    Values: `log_probability` [states] of the target's first token, `rank` [states] of it (1 + number of strictly likelier
-    tokens; both None where they are not finite), `top` [states] (the likeliest token, as text), `token` (the target's
-    first token, as text), `place` (index among the prompt's ids).
+    Values: `log_probability` [states] of the target's first token, `rank` [states] of it (1 + number of strictly
+    likelier tokens; both None where they are not finite), `top` [states] (the likeliest token, as text), `token` (the
+    target's first token, as text), `place` (index among the prompt's ids).
 
     Attributes:
         target: Answer whose first token counts.
@@ -109,15 +109,17 @@ class QueryNeurons:
 class IntegratedNeurons:
     """Knowledge neurons by integrated gradients (Dai et al. 2022), from zero activation, at the prompt's last token.
 
-    Values: `neurons`: those with at least `share` of the largest attribution, best first, `[block, index,
+    Values: `neurons`: those with at least `share` of the largest attribution (and above 0), best first, `[block, index,
     attribution]`, at most `most`; `maximum`; `total` [blocks] (sum of all attributions of a block) and `change`
-    [blocks] (P(target) minus P with the block's neurons at zero), which agree up to the rule's error; `probability`;
-    `token`.
+    [blocks] (P(target) minus P with the block's neurons at zero), which agree up to the rule's error (not where a norm
+    stands behind the feed-forward part, as in Gemma 2 and 3: there the path jumps at its start); `probability` of the
+    target's first token; `token`.
 
     Attributes:
         target: Answer whose first token counts.
-        steps: Points on the path; 20 in the reference.
-        rule: Riemann rule (methods.md 4.1): "right" is the paper's, "left" its code's, "linspace" Eleuther's.
+        steps: Parts the path is cut into; 20 in the reference.
+        rule: Riemann rule (see `lm.inside.integrated.quadrature`): "right" is the paper's, "left" its code's, "linspace"
+            Eleuther's.
         share: Least share of the largest attribution; 0.2 in the reference.
         most: Longest list.
     """
@@ -137,7 +139,15 @@ class Intervene:
     """Scale sets of feed-forward neurons at the prompt's last token (0 ablates, 2 doubles) and read the target again.
 
     Values: `log_probability` [sets] of the target's first token, `before` (without any change), `kept` [sets]: whether
-    the likeliest token stays the same; `token`.
+    the likeliest token stays the same; with `draws`, the same of random sets: `random` and `random_kept`
+    [sets][draws]; `token`.
+
+    Attributes:
+        target: Answer whose first token counts.
+        sets: Neurons scaled together; the empty set changes nothing.
+        factor: What the neurons are multiplied by.
+        draws: For every set, so many random ones with as many neurons in each block, none of them in any of `sets`.
+        seed: Of the draws; the same seed gives sets of the same shape the same draws.
     """
 
     runs: ClassVar[str] = f"{_HERE}.intervene:run"
@@ -146,6 +156,8 @@ class Intervene:
     target: str
     sets: tuple[tuple[Neuron, ...], ...]
     factor: float = 0.0
+    draws: int = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
