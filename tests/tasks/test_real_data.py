@@ -84,6 +84,19 @@ def test_a_limit_keeps_every_relation(shared: Path) -> None:
     assert more.candidates == load_task("lre", path=path).candidates
 
 
+def test_pararel(shared: Path) -> None:
+    path = str(shared / "data" / "pararel")
+    task = load_task("pararel", path=path)
+    assert len(task.items) == 261 and not task.rejected
+    assert "214 patterns" in task.notes
+    first = task.items[3]
+    assert first.fields["prompt"] == "Amos Tversky works in the field of"
+    assert first.answers == ("psychology",)
+    every = load_task("pararel", path=path, options={"patterns": "all"})
+    assert len(every.items) == sum(1 + len(item.extra["paraphrases"]) for item in task.items) == 1_352
+    assert all("[" not in text for i in every.items for text in (i.fields["prompt"], *i.extra["paraphrases"]))
+
+
 def test_esnli(shared: Path) -> None:
     task = load_task("esnli", path=str(shared / "data" / "esnli_test"))
     assert len(task.items) == 300

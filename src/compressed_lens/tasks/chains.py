@@ -118,8 +118,8 @@ def filled(template: str, text: str) -> tuple[str, str]:
 
 
 def chosen(identity: str, purpose: str, options: Sequence[str]) -> str | None:
-    """Return one of `options`, the same for the same item on every machine; None when there is none."""
-    return min(options, key=lambda option: digest([identity, purpose, option]), default=None)
+    """Return one of `options`, drawn by a digest of the item's identity; None when there is none."""
+    return options[int(digest([identity, purpose]), 16) % len(options)] if options else None
 
 
 def chain(

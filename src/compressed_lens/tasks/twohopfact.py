@@ -28,6 +28,7 @@ _SUBSTITUTED = {"entity": "r2(r1(e1'))", "relation": "r2(r1'(e1))"}
 _WITHOUT_E1 = ("r2(r1(e1.null)).prompt", "r2(e2.null).prompt")
 _CUT = ".subject_cut.prompt"
 _QUOTES = "'\"”’»"
+_POSSESSIVE = ("'s", "’s")
 _TYPE = ("fact_comp_type", "fact_composition_type")
 
 
@@ -63,6 +64,8 @@ def mention(prompt: str, *, cut: str, lead: str, tail: str = "", subject: str = 
         end = len(prompt) - len(tail)
     elif subject and subject in prompt:
         end = prompt.rindex(subject) + len(subject)
+        if prompt[end : end + 2] in _POSSESSIVE:
+            return None
         end += prompt[end : end + 1] in _QUOTES and end < len(prompt)
     else:
         return None
