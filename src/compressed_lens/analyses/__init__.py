@@ -175,6 +175,34 @@ REGISTRY.add(
     cost="about 5 short passes an item",
     source="2505.13963, section 4; Yang et al. 2024",
 )
+REGISTRY.add(
+    "patchscopes",
+    "compressed_lens.multihop.patchscopes:Patchscopes",
+    "Which entity do the states of a descriptive mention stand for, in the model's own words, against a control",
+    cost="2 texts of 10 tokens a pair of states: 2,112 with 32 blocks; a stride of 4 takes a sixteenth",
+    source="Ghandeharioun et al. 2024; Biran et al. 2024, 2406.12775; SOCRATES, 2411.16679",
+)
+REGISTRY.add(
+    "back_patching",
+    "compressed_lens.multihop.back_patching:BackPatching",
+    "Do failed two-hop prompts come right when a later state is put back into an earlier layer, against a control",
+    cost="1 score + 1 text an item; a failed one 2 texts of 10 tokens a pair: 1,056 with 32 blocks",
+    source="Biran et al. 2024, 2406.12775",
+)
+REGISTRY.add(
+    "causal_tracing",
+    "compressed_lens.knowledge.causal_tracing:CausalTracingOfFacts",
+    "Which states and sub-layers carry a subject to its object: noise on the subject, one clean piece put back",
+    cost="10 samples x blocks x tokens short passes a part and known item, and 1 short pass by the full model",
+    source="Meng et al. 2022, 2202.05262",
+)
+REGISTRY.add(
+    "linear_relation",
+    "compressed_lens.knowledge.linear_relation:LinearRelations",
+    "Is the way from a subject to its object an affine map, estimated on other subjects of the relation",
+    cost="1 short pass and 5 forward derivatives an item, and 10 a relation",
+    source="Hernandez et al. 2024, 2308.09124",
+)
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:

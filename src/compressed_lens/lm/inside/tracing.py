@@ -121,9 +121,7 @@ class _Batch:
     def _of_copies(self) -> list[_Traced]:
         return [self._traced[self._of.index(request)] for request, _ in self._copies]
 
-    def _with_tokens(
-        self, tokens: int, beyond: int, low: list[float], grids: dict[tuple[int, str], Tensor]
-    ) -> None:
+    def _with_tokens(self, tokens: int, beyond: int, low: list[float], grids: dict[tuple[int, str], Tensor]) -> None:
         """Restore the tokens that are `tokens` or fewer, but more than `beyond`, from the end."""
         owners = self._of_copies()
         chosen = [n for n, one in enumerate(owners) if one.traced > beyond]
