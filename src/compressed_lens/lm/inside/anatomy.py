@@ -157,8 +157,8 @@ class Anatomy:
         """Return the final norm with its scale held at what it is for `states` [rows, width]."""
         return freeze(self.final_norm, states)
 
-    def down_weight(self, block: int) -> Tensor:
-        """Return the down projection of a block, dense float32 [width, neurons]: column n is what neuron n writes.
+    def down(self, block: int) -> nn.Module:
+        """Return the down projection of a block, whose inputs are its neurons.
 
         Raises:
             ModelError: The block is a mixture of experts.
@@ -170,7 +170,20 @@ class Anatomy:
                 "neurons cannot be told.",
                 fix="Leave out the analyses of neurons for this model.",
             )
-        return dense_weight(down)
+        return down
+
+    def neurons(self, block: int) -> int:
+        """Return the number of feed-forward neurons of a block: the inputs of its down projection."""
+        down: Any = self.down(block)
+        return int(down.in_features if hasattr(down, "in_features") else down.weight.shape[0])
+
+    def down_weight(self, block: int) -> Tensor:
+        """Return the down projection of a block, dense float32 [width, neurons]: column n is what neuron n writes.
+
+        Raises:
+            ModelError: The block is a mixture of experts.
+        """
+        return dense_weight(self.down(block))
 
     def out_weight(self, block: int) -> Tensor:
         """Return the output projection of a block's attention, dense float32 [width, heads * head width]."""
