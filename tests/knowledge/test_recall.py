@@ -155,6 +155,13 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_metrics_are_those_of_what_is_asked() -> None:
+    plain = ["recall", "first_token_accuracy", "log_probability"]
+    assert [m.name for m in Recall().metrics] == plain
+    assert [m.name for m in Recall(rank=True).metrics] == [*plain, "ranked_first"]
+    assert [m.name for m in Recall(paraphrases=True).metrics] == [*plain, "consistency", "all_right"]
+
+
 @pytest.fixture(scope="module")
 def reference(load_model: Callable[[Path], HFModel]) -> HFModel:
     from compressed_lens.lm.locate import locate_model

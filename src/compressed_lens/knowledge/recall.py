@@ -17,6 +17,56 @@ from compressed_lens.tasks.base import Item, Task, TaskKind
 Ask = Literal["continue", "chat"]
 ASKS: tuple[Ask, ...] = ("continue", "chat")
 SPARE = 2
+"""Tokens beyond the answer's own that a continuation may always have."""
+
+_ALWAYS = (
+    Metric(
+        name="recall",
+        value="correct",
+        direction="higher",
+        unit="rate",
+        summary="Share of facts whose greedy continuation gives an accepted answer",
+        on_failure=0.0,
+    ),
+    Metric(
+        name="first_token_accuracy",
+        value="first_token_correct",
+        direction="higher",
+        unit="rate",
+        summary="Share of facts whose first generated token begins an accepted answer",
+        on_failure=0.0,
+    ),
+    Metric(
+        name="log_probability",
+        value="log_probability",
+        direction="higher",
+        unit="nats",
+        summary="Mean log-probability of the right object",
+    ),
+)
+_RANKED = Metric(
+    name="ranked_first",
+    value="ranked_first",
+    direction="higher",
+    unit="rate",
+    summary="Share of facts whose object is the likeliest of the relation's objects",
+)
+_PARAPHRASED = (
+    Metric(
+        name="consistency",
+        value="consistency",
+        direction="higher",
+        unit="rate",
+        summary="Share of pairs of wordings of a fact with equal predictions, right or wrong",
+    ),
+    Metric(
+        name="all_right",
+        value="all_right",
+        direction="higher",
+        unit="rate",
+        summary="Share of facts that are right in every wording",
+    ),
+)
 
 
 def examples(task: Task, item: Item, count: int) -> list[Item]:
@@ -75,52 +125,6 @@ class Recall:
 
     name: ClassVar[str] = "recall"
     kinds: ClassVar[tuple[TaskKind, ...]] = ("recall", "chain")
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric(
-            name="recall",
-            value="correct",
-            direction="higher",
-            unit="rate",
-            summary="Share of facts whose greedy continuation gives an accepted answer",
-            on_failure=0.0,
-        ),
-        Metric(
-            name="first_token_accuracy",
-            value="first_token_correct",
-            direction="higher",
-            unit="rate",
-            summary="Share of facts whose first generated token begins an accepted answer",
-            on_failure=0.0,
-        ),
-        Metric(
-            name="log_probability",
-            value="log_probability",
-            direction="higher",
-            unit="nats",
-            summary="Mean log-probability of the right object",
-        ),
-        Metric(
-            name="ranked_first",
-            value="ranked_first",
-            direction="higher",
-            unit="rate",
-            summary="Share of facts whose object is the likeliest of the relation's objects (setting rank)",
-        ),
-        Metric(
-            name="consistency",
-            value="consistency",
-            direction="higher",
-            unit="rate",
-            summary="Share of pairs of wordings of a fact with equal predictions, right or wrong (setting paraphrases)",
-        ),
-        Metric(
-            name="all_right",
-            value="all_right",
-            direction="higher",
-            unit="rate",
-            summary="Share of facts that are right in every wording (setting paraphrases)",
-        ),
-    )
 
     ask: Ask = "continue"
     match: Match = "start"
@@ -138,6 +142,11 @@ class Recall:
         truth_value("rank", self.rank)
         truth_value("paraphrases", self.paraphrases)
         at_least_one("max_new_tokens", self.max_new_tokens)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of the continuation and the score, and of ranking and other wordings where these are asked for."""
+        return (*_ALWAYS, *((_RANKED,) if self.rank else ()), *(_PARAPHRASED if self.paraphrases else ()))
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for the first token and the log-probability of the object, then for a continuation that can hold it."""
