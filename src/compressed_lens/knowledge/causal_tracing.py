@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps, Value
 from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of
 from compressed_lens.errors import StudyError
-from compressed_lens.lm.inspections import CausalTracing
+from compressed_lens.lm.inspections import CausalTracing, Restored
 from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
-Part = Literal["state", "ffn", "attention"]
 ROLES = ("first_subject", "middle_subject", "last_subject", "first_after", "further", "last")
-_PARTS: tuple[Part, ...] = ("state", "ffn", "attention")
+_PARTS: tuple[Restored, ...] = ("state", "ffn", "attention")
 _DIGITS = 4
 _CALLED = {"state": "state", "ffn": "feed-forward outputs", "attention": "attention outputs"}
 
@@ -28,9 +27,9 @@ def effects_by_role(grid: Sequence[Sequence[float]], low: float, subject: int) -
         low: P(target) with nothing restored.
         subject: How many of the tokens are the subject's.
 
-    The roles are those of ROME (Meng et al. 2022, figure 2): first, middle and last token of the subject, the first one
-    after it, further ones, and the prompt's last. One token may have two roles: the only token of a subject is its first
-    and its last.
+    The roles are those of ROME (Meng et al. 2022, figure 2): first, middle and last token of the subject, the first
+    one after it, further ones, and the prompt's last. One token may have two roles: the only token of a subject is its
+    first and its last.
     """
     last = len(grid) - 1
     places = (
@@ -75,7 +74,7 @@ class CausalTracingOfFacts:
     samples: int = 10
     noise: float = 3.0
     window: int | None = None
-    parts: tuple[Part, ...] = _PARTS
+    parts: tuple[Restored, ...] = _PARTS
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from compressed_lens.lm.protocol import Prompt
 
 Rule = Literal["left", "right", "trapezoid", "linspace"]
+Restored = Literal["state", "ffn", "attention"]
 Neuron = tuple[int, int]
 """Block and index of a feed-forward neuron: an input of the block's down projection."""
 
@@ -47,8 +48,11 @@ class Lens:
 class Layers:
     """Log-probability increase of whole sub-layers and heads (Yu & Ananiadou 2024), final norm's scale frozen.
 
-    Values: `attention`, `ffn` [blocks], `heads` [blocks][heads], in nats; `log_probability` of the target's first
-    token; `token`.
+    In every block the attention is added first, then the feed-forward part, so that all increases add up to what the
+    blocks make of the embedding's read-out. A soft cap of the logits (Gemma 2) is left out of the increases.
+
+    Values: `attention`, `ffn` [blocks], `heads` [blocks][heads] (each head alone added to what enters its block), in
+    nats; `log_probability` of the target's first token; `token`; `predicted` (whether it is the model's likeliest).
 
     Attributes:
         target: Answer whose first token counts; "" takes the token the model predicts.
@@ -67,11 +71,17 @@ class Neurons:
     Values: `ffn` and, with `attention`, `attention`: each {`neurons`: the top ones, best first, `[block, index, score]`
     or `[block, head, index in head, position, score]`; `reaching`: number of neurons with at least the score asked for,
     None where none was; `projected`: how many were projected to the vocabulary; `of`: how many there are}.
-    `watched`: scores of the `watch`ed feed-forward neurons, in order. `token`, `log_probability`.
+    `watched`: scores of the `watch`ed feed-forward neurons, in order. `token`, `log_probability`; `predicted` (whether
+    it is the model's likeliest).
+
+    A neuron is an input of the down projection, or one channel of one head's value at one position (of the prompt's
+    own tokens; positions outside a window have none). Its score, in nats, is what its vector adds to the target's
+    log-probability, final norm's scale frozen: a feed-forward neuron's on top of what follows its block's attention, an
+    attention neuron's on top of what enters its block.
 
     Attributes:
         target: Answer whose first token counts; "" takes the token the model predicts.
-        top: How many.
+        top: How many; 0 for none.
         attention: Whether attention value neurons are looked at, too.
         reach: Score to be reached by feed-forward neurons, in nats.
         reach_attention: The same for attention neurons.
@@ -140,7 +150,7 @@ class Intervene:
 
     Values: `log_probability` [sets] of the target's first token, `before` (without any change), `kept` [sets]: whether
     the likeliest token stays the same; with `draws`, the same of random sets: `random` and `random_kept`
-    [sets][draws]; `token`.
+    [sets][draws]; `sizes` [blocks]: how many neurons there are; `token`.
 
     Attributes:
         target: Answer whose first token counts.
@@ -189,7 +199,7 @@ class CausalTracing:
     noise: float = 3.0
     deviation: float | None = None
     window: int | None = None
-    parts: tuple[Literal["state", "ffn", "attention"], ...] = ("state",)
+    parts: tuple[Restored, ...] = ("state",)
     seed: int = 1
 
     @property

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.autograd.forward_ad as dual
 from torch import Tensor, nn
+from torch.autograd import forward_ad as _forward_ad
 from transformers.pytorch_utils import Conv1D
 
 from compressed_lens.errors import ModelError
@@ -17,6 +17,8 @@ from compressed_lens.lm.inside.suffix import Entry, Suffix
 from compressed_lens.lm.inspections import LinearRelation
 from compressed_lens.lm.linear import linear_layers
 from compressed_lens.lm.protocol import Inspect, Prompt
+
+forward_ad: Any = _forward_ad  # untyped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +90,9 @@ def product(one: Suffix, entry: Entry, vectors: Tensor, columns: Tensor, *, forw
     tangent = torch.zeros_like(entry.states)
     tangent[rows, columns] = vectors.to(tangent.dtype)
     if forward:
-        with torch.no_grad(), dual.dual_level():
-            moved = Entry(block=entry.block, prompts=entry.prompts, states=dual.make_dual(entry.states, tangent))
-            found = dual.unpack_dual(one.run([moved]).states[:, -1]).tangent
+        with torch.no_grad(), forward_ad.dual_level():
+            moved = Entry(block=entry.block, prompts=entry.prompts, states=forward_ad.make_dual(entry.states, tangent))
+            found = forward_ad.unpack_dual(one.run([moved]).states[:, -1]).tangent
             # A state that nothing reads on the way moves nothing.
             return torch.zeros_like(vectors) if found is None else found
     with torch.enable_grad():

@@ -5,39 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from compressed_lens.errors import ModelError
 from compressed_lens.ids import digest
 from compressed_lens.lm.inside.inside import Inside
-from compressed_lens.lm.inside.suffix import Edit, Entry, Look, Suffix
-from compressed_lens.lm.inspections import CausalTracing
+from compressed_lens.lm.inside.suffix import Edit, Entry, Suffix
+from compressed_lens.lm.inspections import CausalTracing, Restored
 from compressed_lens.lm.protocol import Inspect
 
 _WINDOW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Traced:
-    """One request, read.
+class Subject:
+    """A request, read.
 
     Attributes:
+        by: Its settings.
         ids: The prompt.
         start: Place of the subject's first token.
-        subject: Number of the subject's tokens.
+        size: Number of the subject's tokens.
         token: The target's first token.
         deviation: Of the subject's embeddings.
-        noise: What is added to them [samples, subject tokens, width], float32 on the CPU.
+        noise: What is added to them [samples, size, width], float32 on the CPU.
         window: Blocks restored at a time in sub-layers.
     """
 
     by: CausalTracing
     ids: tuple[int, ...]
     start: int
-    subject: int
+    size: int
     token: int
     deviation: float
     noise: Tensor
@@ -51,20 +52,26 @@ class _Traced:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """One noised copy in which something is restored: numbers of the noised copy and of the request in the batch.
+    """One noised copy in which one thing is restored.
 
     Attributes:
-        part: Place of "state", "ffn" or "attention" among the request's parts.
-        place: Token restored, counted from the subject's first.
+        copy: Number of the copy among those noised together.
+        clean: Number of its prompt among the clean ones.
+        part: What is restored.
+        place: At which token, counted from the subject's first.
+        back: The same, counted from the end: 1 is the last token.
         block: Block whose output is restored, or the middle of the window.
-        enters: First block that computes something else than it did in the noised copy.
+        window: Blocks whose sub-layer outputs are restored.
+        enters: First block that is given something else than in the noised copy.
     """
 
     copy: int
-    request: int
-    part: str
+    clean: int
+    part: Restored
     place: int
+    back: int
     block: int
+    window: range
     enters: int
 
 
@@ -72,221 +79,193 @@ class _Batch:
     """Noised copies of some prompts, run together.
 
     Args:
-        copies: (request, sample) of every copy.
+        copies: Subject and number of the sample, of every copy.
         budget: Tokens of a pass.
     """
 
-    def __init__(
-        self, inside: Inside, all_traced: Sequence[_Traced], copies: Sequence[tuple[int, int]], budget: int
-    ) -> None:
+    def __init__(self, inside: Inside, copies: Sequence[tuple[Subject, int]], budget: int) -> None:
         self._inside = inside
+        self._anatomy = inside.anatomy
         self._copies = copies
         self._budget = budget
-        self._of = list(dict.fromkeys(request for request, _ in copies))
-        self._traced = [all_traced[n] for n in self._of]
-        parts = {part for one in self._traced for part in one.by.parts}
-        look: list[Look] = [part for part in ("attention", "ffn") if part in parts]  # type: ignore[misc]
-        rows = [one.ids for one in self._traced]
-        self._longest = max(one.traced for one in self._traced)
-        self._clean = Suffix.of(inside.anatomy, inside.passes, rows, tokens=self._longest, look=look)
+        self._subjects = list({id(subject): subject for subject, _ in copies}.values())
+        self._number = {id(subject): n for n, subject in enumerate(self._subjects)}
+        self._longest = max(subject.traced for subject in self._subjects)
 
-    def clean(self) -> dict[int, tuple[float, bool]]:
-        """Return P(target), and whether it is the likeliest token, of every request without noise."""
-        logits = self._inside.anatomy.logits(self._clean.states[-1][:, -1])
-        tokens = torch.tensor([one.token for one in self._traced], device=logits.device)
-        chances = _chances(logits, tokens).tolist()
-        return {
-            request: (chance, bool(top == one.token))
-            for request, one, chance, top in zip(
-                self._of, self._traced, chances, logits.argmax(dim=-1).tolist(), strict=True
-            )
-        }
+    @cached_property
+    def _clean(self) -> Suffix:
+        look = {part for subject in self._subjects for part in subject.by.parts} - {"state"}
+        rows = [subject.ids for subject in self._subjects]
+        return Suffix.of(self._anatomy, self._inside.passes, rows, tokens=self._longest, look=look)  # type: ignore[arg-type]
 
-    def restored(self) -> tuple[list[float], dict[tuple[int, str], Tensor]]:
-        """Return P(target) with noise of every copy, and for each (copy, part) P with it restored [tokens, blocks]."""
-        blocks = len(self._inside.anatomy.blocks)
-        grids = {
-            (n, part): torch.zeros(all_.traced, blocks, dtype=torch.float64)
-            for n, all_ in enumerate(self._of_copies())
-            for part in all_.by.parts
-        }
+    def clean(self) -> list[tuple[float, bool]]:
+        """Return P(target) without noise, and whether it is the likeliest token, of every copy's prompt."""
+        logits = self._anatomy.logits(self._clean.states[-1][:, -1])
+        chances = _chances(logits, torch.tensor([subject.token for subject in self._subjects])).tolist()
+        tops = logits.argmax(dim=-1).tolist()
+        numbers = [self._number[id(subject)] for subject, _ in self._copies]
+        return [(chances[n], tops[n] == self._subjects[n].token) for n in numbers]
+
+    def noised(self) -> tuple[list[float], list[dict[Restored, Tensor]]]:
+        """Return P(target) with noise of every copy, and for each part P with it restored [tokens, blocks]."""
+        blocks = len(self._anatomy.blocks)
         low = [0.0] * len(self._copies)
-        # A suffix of k tokens serves the tokens k to k/2 from the end: later ones would carry too many along.
+        grids: list[dict[Restored, Tensor]] = [
+            {part: torch.zeros(subject.traced, blocks, dtype=torch.float64) for part in subject.by.parts}
+            for subject, _ in self._copies
+        ]
+        # A suffix of k tokens serves the places up to k from the end, but not the last half, which shorter ones serve.
         tokens = 1
         while tokens < 2 * self._longest:
-            self._with_tokens(min(tokens, self._longest), tokens // 2, low, grids)
+            self._restore(min(tokens, self._longest), tokens // 2, low, grids)
             tokens *= 2
         return low, grids
 
-    def _of_copies(self) -> list[_Traced]:
-        return [self._traced[self._of.index(request)] for request, _ in self._copies]
-
-    def _with_tokens(self, tokens: int, beyond: int, low: list[float], grids: dict[tuple[int, str], Tensor]) -> None:
-        """Restore the tokens that are `tokens` or fewer, but more than `beyond`, from the end."""
-        owners = self._of_copies()
-        chosen = [n for n, one in enumerate(owners) if one.traced > beyond]
-        noised = self._noised([(owners[n], self._copies[n][1]) for n in chosen], tokens)
-        anatomy = self._inside.anatomy
-        wanted = torch.tensor([owners[n].token for n in chosen])
-        plain = _chances(anatomy.logits(noised.states[-1][:, -1]), wanted).tolist()
-        rows = []
-        for number, n in enumerate(chosen):
-            low[n] = plain[number]
-            one = owners[n]
-            places = range(max(0, one.traced - tokens), one.traced - beyond)
-            rows += list(self._rows(one, number, self._of.index(self._copies[n][0]), places))
+    def _restore(self, tokens: int, beyond: int, low: list[float], grids: list[dict[Restored, Tensor]]) -> None:
+        """Fill in what is restored at most `tokens`, but more than `beyond` tokens from the end."""
+        chosen = [n for n, (subject, _) in enumerate(self._copies) if subject.traced > beyond]
+        copies = [self._copies[n] for n in chosen]
+        suffix = self._suffix(copies, tokens)
+        targets = torch.tensor([subject.token for subject, _ in copies])
+        plain = _chances(self._anatomy.logits(suffix.states[-1][:, -1]), targets).tolist()
+        for n, chance in zip(chosen, plain, strict=True):
+            low[n] = chance
+        rows = [
+            row
+            for number, (subject, _) in enumerate(copies)
+            for row in self._rows(number, subject, range(beyond + 1, min(tokens, subject.traced) + 1))
+        ]
 
         def work(batch: Sequence[int]) -> None:
-            part = sorted((rows[n] for n in batch), key=lambda row: row.enters)
-            for row, chance in zip(part, self._run(noised, part, wanted), strict=True):
-                grids[chosen[row.copy], row.part][row.place, row.block] = chance
+            own = sorted((rows[n] for n in batch), key=lambda row: row.enters)
+            for row, chance in zip(own, self._run(suffix, own, targets), strict=True):
+                grids[chosen[row.copy]][row.part][row.place, row.block] = chance
 
-        width = self._clean.width
-        most = self._inside.passes.logit_budget(self._budget) * width
-        self._inside.each([width] * len(rows), work, min(self._budget, most))
+        most = self._inside.passes.logit_budget(self._budget) * suffix.width
+        self._inside.each([suffix.width] * len(rows), work, min(self._budget, most))
 
-    def _rows(self, one: _Traced, number: int, request: int, places: range) -> Iterator[_Row]:
-        blocks = len(self._inside.anatomy.blocks)
+    def _suffix(self, copies: Sequence[tuple[Subject, int]], tokens: int) -> Suffix:
+        """Run the copies with their noise."""
+        width = max(len(subject.ids) for subject, _ in copies)
+        noise = torch.zeros(len(copies), width, self._anatomy.width)
+        for row, (subject, sample) in enumerate(copies):
+            first = width - subject.traced
+            noise[row, first : first + subject.size] = subject.noise[sample]
+        passes = self._inside.passes
+        with _adding(passes.module.get_input_embeddings(), noise):
+            return Suffix.of(self._anatomy, passes, [subject.ids for subject, _ in copies], tokens=tokens)
+
+    def _rows(self, number: int, subject: Subject, backs: range) -> Iterator[_Row]:
+        blocks = len(self._anatomy.blocks)
         for block in range(blocks):
-            for part in one.by.parts:
-                enters = block + 1 if part == "state" else _window(block, one.window, blocks).start
-                for place in places:
-                    yield _Row(copy=number, request=request, part=part, place=place, block=block, enters=enters)
+            window = window_of(block, subject.window, blocks)
+            for part in subject.by.parts:
+                for back in backs:
+                    yield _Row(
+                        copy=number,
+                        clean=self._number[id(subject)],
+                        part=part,
+                        place=subject.traced - back,
+                        back=back,
+                        block=block,
+                        window=window,
+                        enters=block + 1 if part == "state" else window.start,
+                    )
 
-    def _noised(self, copies: Sequence[tuple[_Traced, int]], tokens: int) -> Suffix:
-        inside = self._inside
-        width = max(len(one.ids) for one, _ in copies)
-        noise = torch.zeros(len(copies), width, inside.anatomy.width)
-        for row, (one, sample) in enumerate(copies):
-            first = width - one.traced
-            noise[row, first : first + one.subject] = one.noise[sample]
-        with _adding(inside.passes.module.get_input_embeddings(), noise):
-            return Suffix.of(inside.anatomy, inside.passes, [one.ids for one, _ in copies], tokens=tokens)
+    def _run(self, suffix: Suffix, rows: Sequence[_Row], targets: Tensor) -> list[float]:
+        """Return P(target) of rows, which are sorted by the block they enter."""
+        device = suffix.states[0].device
 
-    def _run(self, noised: Suffix, rows: Sequence[_Row], wanted: Tensor) -> list[float]:
-        """Return P(target) of rows sorted by the block they enter."""
-        device = noised.states[0].device
-        copies = torch.tensor([row.copy for row in rows], device=device)
-        columns = torch.tensor([self._column(noised, row) for row in rows], device=device)
-        clean = (
-            torch.tensor([row.request for row in rows], device=device),
-            torch.tensor([self._column(self._clean, row) for row in rows], device=device),
-        )
-        whole = torch.tensor([row.part == "state" for row in rows], device=device)
-        enters = torch.tensor([row.enters for row in rows], device=device)
+        def each(numbers: Iterator[int | bool]) -> Tensor:
+            return torch.tensor(list(numbers), device=device)
+
+        copies, clean = each(row.copy for row in rows), each(row.clean for row in rows)
+        backs, enters = each(row.back for row in rows), each(row.enters for row in rows)
+        whole = each(row.part == "state" for row in rows)
         entries = []
         for block in sorted({row.enters for row in rows}):
             own = (enters == block).nonzero()[:, 0]
-            states = noised.states[block][copies[own]].clone()
-            replaced = whole[own].nonzero()[:, 0]
-            source = own[replaced]
-            states[replaced, columns[source]] = self._clean.states[block][clean[0][source], clean[1][source]]
+            states = suffix.states[block][copies[own]]
+            put = whole[own].nonzero()[:, 0]
+            source = own[put]
+            states[put, -backs[source]] = self._clean.states[block][clean[source], -backs[source]]
             entries.append(Entry(block=block, prompts=copies[own], states=states))
-        edits = [
-            edit
-            for part, kept in (("attention", self._clean.attention), ("ffn", self._clean.ffn))
-            for edit in self._edits(rows, part, kept, columns, clean)
-        ]
-        ran = noised.run(entries, edits=edits)
-        logits = self._inside.anatomy.logits(ran.states[:, -1])
-        return _chances(logits, wanted[copies.cpu()]).tolist()
-
-    def _edits(
-        self, rows: Sequence[_Row], part: Any, kept: Sequence[Tensor], columns: Tensor, clean: tuple[Tensor, Tensor]
-    ) -> Iterator[Edit]:
-        """Yield the edits that put back what a sub-layer writes without noise, in the window of each row."""
-        blocks = len(self._inside.anatomy.blocks)
-        windows = [_window(row.block, self._traced[row.request].window, blocks) for row in rows]
-        for block in range(blocks):
-            inside = torch.tensor(
-                [row.part == part and block in window for row, window in zip(rows, windows, strict=True)],
-                device=columns.device,
-            )
-            if not inside.any():
-                continue
-
-            def change(written: Tensor, numbers: Tensor, inside: Tensor = inside, block: int = block) -> Tensor:
-                places = inside[numbers].nonzero()[:, 0]
-                own = numbers[places]
-                changed = written.clone()
-                changed[places, columns[own]] = kept[block][clean[0][own], clean[1][own]]
-                return changed
-
-            yield Edit(block=block, part=part, change=change)
-
-    def _column(self, suffix: Suffix, row: _Row) -> int:
-        """Return where a row's token stands among the last tokens of a suffix: rows are padded on the left."""
-        return suffix.tokens - self._traced[row.request].traced + row.place
+        edits = []
+        kinds: tuple[tuple[Literal["attention", "ffn"], list[Tensor]], ...]
+        kinds = (("attention", self._clean.attention), ("ffn", self._clean.ffn))
+        for part, kept in kinds:
+            for block, written in enumerate(kept):
+                inside = each(row.part == part and block in row.window for row in rows)
+                edits.append(Edit(block=block, part=part, change=_putting(written, inside, clean, backs)))
+        ran = suffix.run(entries, edits=edits)
+        return _chances(self._anatomy.logits(ran.states[:, -1]), targets[copies.cpu()]).tolist()
 
 
 def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[dict[str, Any]]:
     """Answer `CausalTracing` requests."""
-    traced = [_read(inside, request) for request in requests]
-    copies = [(n, sample) for n, one in enumerate(traced) for sample in range(one.by.samples)]
+    subjects = [read(inside, request) for request in requests]
+    copies = [(n, sample) for n, subject in enumerate(subjects) for sample in range(subject.by.samples)]
     clean: dict[int, tuple[float, bool]] = {}
     low: dict[tuple[int, int], float] = {}
-    grids: dict[tuple[int, int], dict[str, Tensor]] = {}
+    grids: dict[tuple[int, int], dict[Restored, Tensor]] = {}
 
     def work(batch: Sequence[int]) -> None:
         own = [copies[n] for n in batch]
-        ran = _Batch(inside, traced, own, batch_tokens)
-        found, (lows, restored) = ran.clean(), ran.restored()
-        clean.update(found)
+        group = _Batch(inside, [(subjects[n], sample) for n, sample in own], batch_tokens)
+        plain, (lows, restored) = group.clean(), group.noised()
+        clean.update(zip((n for n, _ in own), plain, strict=True))
         low.update(zip(own, lows, strict=True))
-        for (n, part), grid in restored.items():
-            grids.setdefault(own[n], {})[part] = grid
+        grids.update(zip(own, restored, strict=True))
 
     with torch.no_grad():
-        inside.each([len(traced[request].ids) for request, _ in copies], work, batch_tokens)
+        inside.each([len(subjects[n].ids) for n, _ in copies], work, batch_tokens)
     return [
         {
-            "tokens": [inside.text(token) for token in one.ids[one.start :]],
-            "subject_tokens": one.subject,
+            "tokens": [inside.text(token) for token in subject.ids[subject.start :]],
+            "subject_tokens": subject.size,
             "clean": clean[n][0],
             "known": clean[n][1],
-            "low": sum(low[n, sample] for sample in range(one.by.samples)) / one.by.samples,
+            "low": sum(low[n, sample] for sample in range(subject.by.samples)) / subject.by.samples,
             **{
-                part: torch.stack([grids[n, sample][part] for sample in range(one.by.samples)]).mean(dim=0).tolist()
-                for part in one.by.parts
+                part: torch.stack([grids[n, sample][part] for sample in range(subject.by.samples)]).mean(dim=0).tolist()
+                for part in subject.by.parts
             },
-            "deviation": one.deviation,
-            "window": one.window,
-            "token": inside.text(one.token),
+            "deviation": subject.deviation,
+            "window": subject.window,
+            "token": inside.text(subject.token),
         }
-        for n, one in enumerate(traced)
+        for n, subject in enumerate(subjects)
     ]
 
 
-def _read(inside: Inside, request: Inspect) -> _Traced:
+def read(inside: Inside, request: Inspect) -> Subject:
+    """Return what a `CausalTracing` request stands for: tokens, places, and the noise itself."""
     by = request.by
     assert isinstance(by, CausalTracing)
     ids = inside.reader.prompt(request.prompt)
     places = inside.reader.part(request.prompt, by.mention).places
-    if not places:
-        raise ModelError(f"No token stands for the subject {by.mention!r}.", fix="Name the subject word for word.")
-    subject = places[-1] - places[0] + 1
+    start, size = places[0], places[-1] + 1 - places[0]
     deviation = by.deviation
     if deviation is None:
-        own = torch.tensor(ids[places[0] : places[-1] + 1], device=inside.passes.device)
+        own = torch.tensor(ids[start : start + size], device=inside.passes.device)
         with torch.no_grad():
             deviation = float(inside.passes.module.get_input_embeddings()(own).float().std())
-    generator = torch.Generator().manual_seed(int(digest([list(ids), list(places), by.seed], length=15), 16))
-    drawn = torch.randn(by.samples, subject, inside.anatomy.width, generator=generator)
-    blocks = len(inside.anatomy.blocks)
-    return _Traced(
+    dice = torch.Generator().manual_seed(int(digest([list(ids), start, size, by.seed], length=15), 16))
+    noise = torch.randn(by.samples, size, inside.anatomy.width, generator=dice) * (by.noise * deviation)
+    return Subject(
         by=by,
         ids=ids,
-        start=places[0],
-        subject=subject,
+        start=start,
+        size=size,
         token=inside.reader.first(request.prompt, by.target),
         deviation=deviation,
-        noise=drawn * (by.noise * deviation),
-        window=by.window or min(_WINDOW, max(1, blocks // 3)),
+        noise=noise,
+        window=by.window or min(_WINDOW, max(1, len(inside.anatomy.blocks) // 3)),
     )
 
 
-def _window(block: int, size: int, blocks: int) -> range:
-    """Return the blocks of a window around `block`, as the reference counts them."""
+def window_of(block: int, size: int, blocks: int) -> range:
+    """Return the blocks of a window around `block`: of an even size, one more below it than above."""
     return range(max(0, block - size // 2), min(blocks, block + (size + 1) // 2))
 
 
@@ -294,6 +273,19 @@ def _chances(logits: Tensor, tokens: Tensor) -> Tensor:
     """Return P of one token a row, in float64 [rows]."""
     own = logits.gather(1, tokens.to(logits.device)[:, None])[:, 0]
     return (own - logits.logsumexp(dim=-1)).double().exp()
+
+
+def _putting(clean: Tensor, which: Tensor, prompts: Tensor, backs: Tensor) -> Any:
+    """Return a change that puts clean outputs [prompts, tokens, width] back in the rows marked by `which`."""
+
+    def change(written: Tensor, numbers: Tensor) -> Tensor:
+        places = which[numbers].nonzero()[:, 0]
+        own = numbers[places]
+        changed = written.clone()
+        changed[places, -backs[own]] = clean[prompts[own], -backs[own]]
+        return changed
+
+    return change
 
 
 @contextmanager
