@@ -16,14 +16,15 @@ from compressed_lens.errors import StudyError
 from compressed_lens.explanations.nle import NaturalLanguageExplanation
 from compressed_lens.explanations.sources import Unusable
 from compressed_lens.knowledge.recall import Recall
+from compressed_lens.lm.made_up import made_up
 from compressed_lens.lm.protocol import (
     Ask,
     Attribute,
-    Attribution,
     Embed,
     Embedding,
     Generate,
     Generation,
+    Inspect,
     Message,
     Read,
     Request,
@@ -50,9 +51,26 @@ NLI = Task(
     instruction="Decide.",
     edit_field="hypothesis",
 )
-FACT = Item(id="f", fields={"prompt": "The capital of France is"}, answers=("Paris", "Lutetia"), group="capital")
-FACTS = Task(name="facts", kind="recall", items=(FACT,), candidates={"capital": ("Rome", "Paris", "Lutetia", "Bern")})
-
+FACT = Item(
+    id="f",
+    fields={"prompt": "The capital of France is"},
+    answers=("Paris", "Lutetia"),
+    group="capital",
+    extra={"subject": "France"},
+)
+OTHERS = tuple(
+    Item(
+        id=subject,
+        fields={"prompt": f"The capital of {subject} is"},
+        answers=(city,),
+        group="capital",
+        extra={"subject": subject},
+    )
+    for subject, city in (("Italy", "Rome"), ("Switzerland", "Bern"))
+)
+FACTS = Task(
+    name="facts", kind="recall", items=(FACT, *OTHERS), candidates={"capital": ("Rome", "Paris", "Lutetia", "Bern")}
+)
 CHAIN = Item(
     id="c",
     fields={"prompt": "The capital of the country of the Louvre is"},
@@ -318,8 +336,8 @@ def fitting(request: Request | Ask) -> Response:
             return Traced(log_probabilities=(-1.0, -2.0))
         case Embed():
             return Embedding(vector=(1.0, float(len(asked.text))))
-        case Attribute():
-            return Attribution(spans=((0, len(asked.within)),), values=(1.0,))
+        case Attribute() | Inspect():
+            return made_up(asked)
 
 
 @pytest.mark.parametrize("name", REGISTRY.names())

@@ -43,7 +43,7 @@ class BackPatching:
     control).
 
     Attributes:
-        place: The token patched: the last one of the descriptive "mention", or the prompt's "last" one.
+        place: The token patched: the prompt's "last" one, or the last one of the descriptive "mention".
         among: "failed": all chains whose composed prompt fails. "both hops": those of them whose two facts are known.
         sources: States taken: "all", "early" (the lower half) or their numbers.
         targets: States replaced.
@@ -128,7 +128,7 @@ class BackPatching:
         ),
     )
 
-    place: Place = "mention"
+    place: Place = "last"
     among: Among = "failed"
     sources: States = "all"
     targets: States = "all"

@@ -11,26 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressed_lens.errors import LensError, ModelError
+from compressed_lens.errors import LensError
 from compressed_lens.lm.folder import check_folder
-from compressed_lens.lm.protocol import (
-    Ask,
-    Attribute,
-    Attribution,
-    Embed,
-    Embedding,
-    Generate,
-    Generation,
-    Inspect,
-    Inspection,
-    Read,
-    Request,
-    Response,
-    Score,
-    Scores,
-    Trace,
-    Traced,
-)
+from compressed_lens.lm.made_up import CHARACTERS_A_TOKEN, made_up
+from compressed_lens.lm.protocol import Ask, Attribute, Embed, Generate, Inspect, Read, Request, Score, Trace
 from compressed_lens.runner.grid import Question, load_grid
 from compressed_lens.runner.judges import Judges
 from compressed_lens.runner.speed import estimate
@@ -44,7 +28,6 @@ if TYPE_CHECKING:
 
 _SAMPLED = 16
 _MOST_STEPS = 20
-_CHARACTERS_A_TOKEN = 4
 # A backward pass costs about twice a forward pass.
 _GRADIENT_COST = 3
 # While the gate looks at it, the variant, its dense copy and the full-precision model are in memory.
@@ -260,7 +243,7 @@ def _counter(folder: Path | None) -> Callable[[str], int]:
     """Return a function that counts the tokens of a text, by the model's own tokenizer where it is at hand."""
     file = folder / "tokenizer.json" if folder is not None else None
     if file is None or not file.is_file():
-        return lambda text: len(text) // _CHARACTERS_A_TOKEN + 1
+        return lambda text: len(text) // CHARACTERS_A_TOKEN + 1
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))
@@ -277,7 +260,9 @@ def _tokens_an_item(question: Question, count: Callable[[str], int]) -> float:
             asked = next(steps)
             for _ in range(_MOST_STEPS):
                 total += sum(_cost(request, count) for request in asked)
-                asked = steps.send([_made_up(request) for request in asked])
+                asked = steps.send(
+                    [made_up(request.request if isinstance(request, Ask) else request) for request in asked]
+                )
         except (StopIteration, LensError):
             pass
         finally:
@@ -308,29 +293,6 @@ def _text(prompt: Prompt) -> str:
     return (
         prompt.text if prompt.text is not None else "\n".join([*(m.content for m in prompt.messages), prompt.prefill])
     )
-
-
-def _made_up(asked: Request | Ask) -> Response:
-    request = asked.request if isinstance(asked, Ask) else asked
-    match request:
-        case Generate():
-            text = "word " * (request.max_new_tokens // 2)
-            return Generation(text=text, tokens=request.max_new_tokens, finished=True)
-        case Score():
-            options = len(request.continuations)
-            falling = tuple(-1.0 - n for n in range(options))
-            return Scores(log_probabilities=falling, tokens=(1,) * options, greedy=(False,) * options)
-        case Trace():
-            tokens = len(request.continuation) // _CHARACTERS_A_TOKEN + 1
-            return Traced(log_probabilities=(-1.0,) * tokens, log_odds=(-0.5,) * tokens)
-        case Read():
-            return Traced(log_probabilities=(-1.0,) * (len(request.text) // _CHARACTERS_A_TOKEN + 1))
-        case Embed():
-            return Embedding(vector=(1.0,))
-        case Attribute():
-            return Attribution(spans=((0, len(request.within)),), values=(1.0,))
-        case Inspect():
-            raise ModelError("What is inside a model cannot be made up.")
 
 
 def _device(study: Study) -> str:
