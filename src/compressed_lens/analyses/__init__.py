@@ -54,7 +54,7 @@ REGISTRY.add(
     "compressed_lens.multihop.two_hop:TwoHop",
     "Each hop of a chain alone and both composed: which of them is lost, and is it the composition",
     cost="3 scores + 3 texts an item; single hops are shared between chains",
-    source="2505.13963, section 5; Yang et al. 2024, 2402.16837",
+    source="2505.13963, section 4; Yang et al. 2024, 2402.16837",
 )
 REGISTRY.add(
     "composability",
@@ -202,6 +202,20 @@ REGISTRY.add(
     "Is the way from a subject to its object an affine map, estimated on other subjects of the relation",
     cost="1 short pass and 5 forward derivatives an item, and 10 a relation",
     source="Hernandez et al. 2024, 2308.09124",
+)
+REGISTRY.add(
+    "integrated_neurons",
+    "compressed_lens.knowledge.integrated_neurons:KnowledgeNeurons",
+    "Neurons that hold a fact by integrated gradients: full precision's ones kept, suppressed and enhanced",
+    cost="about 6 passes a wording, here and once in full precision, and 6 more",
+    source="Dai et al. 2022, 2104.08696",
+)
+REGISTRY.add(
+    "neuron_ablation",
+    "compressed_lens.knowledge.neuron_ablation:NeuronAblation",
+    "Flagged neurons of a fact set to zero against random ones of the same blocks: those that do not matter are named",
+    cost="about 3 passes an item, here and once in full precision, and 3 more",
+    source="this project; Yu & Ananiadou 2024, Dai et al. 2022",
 )
 
 
