@@ -66,7 +66,11 @@ OTHERS = tuple(
         group="capital",
         extra={"subject": subject},
     )
-    for subject, city in (("Italy", "Rome"), ("Switzerland", "Bern"))
+    for subject, city in zip(
+        "Italy Switzerland Norway Spain Greece Austria Poland Finland".split(),
+        "Rome Bern Oslo Madrid Athens Vienna Warsaw Helsinki".split(),
+        strict=True,
+    )
 )
 FACTS = Task(
     name="facts", kind="recall", items=(FACT, *OTHERS), candidates={"capital": ("Rome", "Paris", "Lutetia", "Bern")}

@@ -121,7 +121,8 @@ def _integrated(by: looks.IntegratedNeurons) -> dict[str, Any]:
 def _intervened(by: looks.Intervene) -> dict[str, Any]:
     sets = len(by.sets)
     drawn = {"random": [[-1.1] * by.draws] * sets, "random_kept": [[True] * by.draws] * sets} if by.draws else {}
-    return {"log_probability": [-2.0] * sets, "before": -1.0, "kept": [False] * sets, "token": "word", **drawn}
+    found = {"log_probability": [-2.0] * sets, "before": -1.0, "kept": [False] * sets, **drawn}
+    return {**found, "sizes": [64] * _BLOCKS, "token": "word"}
 
 
 def _restored(by: looks.CausalTracing) -> dict[str, Any]:
