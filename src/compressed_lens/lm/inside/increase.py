@@ -1,0 +1,130 @@
+"""Log-probability increase of vectors added to the residual stream (Yu & Ananiadou 2024), exact and as an upper bound.
+
+With the final norm's scale held at what it is for the last block's output, the read-out is linear: a vector v moves the
+logits by a = l(v), whatever it is added to. For a target w and p = softmax(l(x)),
+
+    increase(v) = log softmax(l(x + v))_w - log softmax(l(x))_w = -log sum_t p_t exp(a_t - a_w).
+
+All terms of the sum are positive, so nothing cancels. By Jensen's inequality over the tokens other than w,
+
+    increase(v) <= -log(p_w + (1 - p_w) exp(c)),  c = sum_{t != w} p_t (a_t - a_w) / (1 - p_w),
+
+and c is one dot product of v with a vector that depends on x alone: only neurons whose bound is high need the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compressed_lens.lm.inside.anatomy import Anatomy, Frozen
+
+_ELEMENTS = 1 << 22
+_SMALL = 0.5
+_LARGE = 1e6
+# The bound is rounded, too: what it is raised by, relative and absolute.
+_SLACK = (1e-5, 1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """States that vectors are added to, read out, one a prompt.
+
+    Attributes:
+        log_probabilities: Of every token under the frozen read-out [prompts, vocabulary].
+        target: Of each prompt's target [prompts].
+        others: Log of the probability of all other tokens together [prompts].
+        away: Vector u with u @ v = c of the bound [prompts, width].
+    """
+
+    log_probabilities: Tensor
+    target: Tensor
+    others: Tensor
+    away: Tensor
+
+    def bound(self, moves: Tensor) -> Tensor:
+        """Return what no increase exceeds, for c = `moves` [prompts, n]."""
+        others, target = self.others[:, None], self.target[:, None]
+        near = others.exp() * torch.expm1(moves)
+        bound = torch.where(near > -_SMALL, -torch.log1p(near), -torch.logaddexp(target, others + moves))
+        return bound + _SLACK[0] * bound.abs() + _SLACK[1]
+
+
+class ReadOut:
+    """The frozen read-out of a batch of prompts.
+
+    Args:
+        anatomy: The model's parts.
+        last: What leaves the last block at each prompt's last token [prompts, width].
+        targets: Token each prompt is asked about.
+
+    Attributes:
+        targets: The same [prompts].
+        projected: Number of vectors projected to the vocabulary so far, states left out.
+    """
+
+    def __init__(self, anatomy: Anatomy, last: Tensor, targets: Sequence[int]) -> None:
+        self._frozen: Frozen = anatomy.frozen(last.float())
+        self._matrix = anatomy.unembedding
+        bias = anatomy.unembedding_bias
+        self._shift = self._matrix @ self._frozen.bias + (0.0 if bias is None else bias)
+        self.targets = torch.tensor(list(targets), device=last.device)
+        self.projected = 0
+
+    def select(self, prompts: Tensor) -> ReadOut:
+        """Return the read-out of some of the prompts."""
+        part = object.__new__(ReadOut)
+        held = self._frozen
+        part._frozen = Frozen(gain=held.gain, bias=held.bias, scale=held.scale[prompts], centred=held.centred)
+        part._matrix, part._shift, part.targets, part.projected = self._matrix, self._shift, self.targets[prompts], 0
+        return part
+
+    def base(self, states: Tensor) -> Base:
+        """Read states [prompts, width] out."""
+        logits = self._frozen.linear(states.float()) @ self._matrix.T
+        logs = logits.add_(self._shift).log_softmax(dim=-1)
+        places = self.targets[:, None]
+        target = logs.gather(1, places)[:, 0]
+        others = logs.scatter(1, places, -torch.inf).logsumexp(dim=-1)
+        shares = (logs - others[:, None]).exp_().scatter_(1, places, 0.0)
+        away = self._frozen.adjoint(shares @ self._matrix - self._matrix[self.targets])
+        return Base(log_probabilities=logs, target=target, others=others, away=away)
+
+    def increases(self, base: Base, vectors: Tensor, prompts: Tensor) -> Tensor:
+        """Return the exact increase [n] of vectors [n, width], each added to the state of its prompt [n].
+
+        Prompts in order make it fast.
+        """
+        self.projected += len(vectors)
+        room = max(1, _ELEMENTS // len(self._matrix))
+        parts = [
+            self._some(base, vectors[start : start + room], prompts[start : start + room])
+            for start in range(0, len(vectors), room)
+        ]
+        return torch.cat(parts) if parts else vectors.new_zeros(0)
+
+    def _some(self, base: Base, vectors: Tensor, prompts: Tensor) -> Tensor:
+        moved = self._moved(vectors, prompts).expm1_()
+        found = torch.empty(len(vectors), device=vectors.device)
+        start = 0
+        runs, sizes = prompts.unique_consecutive(return_counts=True)
+        for prompt, size in zip(runs.tolist(), sizes.tolist(), strict=True):
+            found[start : start + size] = moved[start : start + size] @ base.log_probabilities[prompt].exp()
+            start += size
+        # 1 + a sum near -1 has lost its digits, and a huge one has overflowed: take those by logarithms.
+        hard = ~((found > -_SMALL) & (found < _LARGE))
+        found = -torch.log1p(found)
+        if hard.any():
+            rows = prompts[hard]
+            del moved
+            found[hard] = -(self._moved(vectors[hard], rows) + base.log_probabilities[rows]).logsumexp(dim=-1)
+        return found
+
+    def _moved(self, vectors: Tensor, prompts: Tensor) -> Tensor:
+        """Return how far each vector moves every token's logit past the target's [n, vocabulary]."""
+        logits = self._frozen.linear(vectors, prompts) @ self._matrix.T
+        own = logits.gather(1, self.targets[prompts][:, None])
+        return logits.sub_(own)

@@ -1,0 +1,105 @@
+"""Value neurons by log-probability increase: the exact top ones, how many reach a score, scores of watched ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from compressed_lens.errors import ModelError
+from compressed_lens.lm.inside.increase import ReadOut
+from compressed_lens.lm.inside.inside import Inside
+from compressed_lens.lm.inside.search import Field, Found
+from compressed_lens.lm.inside.suffix import Look, Suffix
+from compressed_lens.lm.inside.writers import Attention, FeedForward
+from compressed_lens.lm.inspections import Neuron, Neurons
+from compressed_lens.lm.protocol import Inspect
+
+
+def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[dict[str, Any]]:
+    """Answer requests by `Neurons`, in order."""
+    found: dict[int, dict[str, Any]] = {}
+    settings = [request.by for request in requests]
+    for attention in (False, True):
+        places = [n for n, by in enumerate(settings) if isinstance(by, Neurons) and by.attention == attention]
+        lengths = [len(inside.reader.prompt(requests[n].prompt)) for n in places]
+
+        def work(batch: Sequence[int], places: list[int] = places) -> None:
+            chosen = [places[n] for n in batch]
+            found.update(zip(chosen, _batch(inside, [requests[n] for n in chosen]), strict=True))
+
+        inside.each(lengths, work, batch_tokens)
+    return [found[n] for n in range(len(requests))]
+
+
+def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
+    anatomy = inside.anatomy
+    rows = [inside.reader.prompt(request.prompt) for request in requests]
+    settings: list[Neurons] = [request.by for request in requests]  # type: ignore[misc]
+    look: tuple[Look, ...] = ("attention", "neurons", "weights") if settings[0].attention else ("attention", "neurons")
+    suffix = Suffix.of(anatomy, inside.passes, rows, look=look)
+    if len(suffix.neurons) < len(anatomy.blocks):
+        anatomy.down_weight(len(suffix.neurons))  # says why
+    last = suffix.states[-1][:, -1]
+    logs = anatomy.logits(last).log_softmax(dim=-1)
+    targets = [
+        inside.reader.first(request.prompt, by.target) if by.target else int(logs[n].argmax())
+        for n, (request, by) in enumerate(zip(requests, settings, strict=True))
+    ]
+    read = ReadOut(anatomy, last, targets)
+    answers: list[dict[str, Any]] = []
+    for group in _groups(suffix, logs.shape[1], anatomy.heads if settings[0].attention else 0):
+        here, own = read.select(group), [settings[n] for n in group.tolist()]
+        blocks = range(len(anatomy.blocks))
+        field = Field(here, [FeedForward(anatomy, suffix, block, group) for block in blocks])
+        tops = [by.top for by in own]
+        parts = [_told(one) for one in field.best(tops, [by.reach for by in own])]
+        watched = _watched(field, [by.watch for by in own])
+        del field
+        seen: list[dict[str, Any]] = [{} for _ in own]
+        if settings[0].attention:
+            lengths = [len(row) for row in rows]
+            heads = Field(here, [Attention(anatomy, suffix, block, group, lengths) for block in blocks])
+            seen = [{"attention": _told(one)} for one in heads.best(tops, [by.reach_attention for by in own])]
+        for n, place in enumerate(group.tolist()):
+            answers.append(
+                {
+                    "ffn": parts[n],
+                    **seen[n],
+                    "watched": watched[n],
+                    "token": inside.text(targets[place]),
+                    "log_probability": float(logs[place, targets[place]]),
+                    "predicted": int(logs[place].argmax()) == targets[place],
+                }
+            )
+    return answers
+
+
+def _groups(suffix: Suffix, vocabulary: int, heads: int) -> tuple[torch.Tensor, ...]:
+    """Return prompts in groups whose read-outs and bounds take no more room than the pass over all of them took."""
+    prompts = suffix.states[0].shape[0]
+    neurons = sum(part.shape[-1] for part in suffix.neurons)
+    held = neurons + sum(part.shape[-1] * part.shape[-2] * heads for part in suffix.values)
+    each = len(suffix.neurons) * vocabulary + 3 * held
+    passed = prompts * suffix.width * suffix.neurons[0].shape[-1]
+    return torch.arange(prompts, device=suffix.states[0].device).split(max(1, passed // each))
+
+
+def _told(found: Found) -> dict[str, Any]:
+    return {
+        "neurons": [[*neuron, score] for neuron, score in zip(found.neurons, found.scores, strict=True)],
+        "reaching": found.reaching,
+        "projected": found.projected,
+        "of": found.of,
+    }
+
+
+def _watched(field: Field, watch: Sequence[Sequence[Neuron]]) -> list[list[float]]:
+    """Return the scores of the neurons each prompt watches, in order."""
+    if lost := next((neuron for neurons in watch for neuron in neurons if not field.has(*neuron)), None):
+        raise ModelError(f"The model has no feed-forward neuron {lost[1]} in block {lost[0]}.", fix="Count from 0.")
+    prompts = torch.tensor([n for n, neurons in enumerate(watch) for _ in neurons], dtype=torch.long)
+    numbers = torch.tensor([field.number(*neuron) for neurons in watch for neuron in neurons], dtype=torch.long)
+    scores = field.exact(prompts.to(field.device), numbers.to(field.device)).tolist()
+    return [[scores.pop(0) for _ in neurons] for neurons in watch]

@@ -1,0 +1,137 @@
+"""The neurons with the highest increases, found best-first by their bounds: exact, and few are projected."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from compressed_lens.lm.inside.increase import Base, ReadOut
+from compressed_lens.lm.inside.writers import Writer
+
+_SHARE = 8
+_LEAST = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The top neurons of one prompt.
+
+    Attributes:
+        neurons: (block, what the writer calls it) of each, best first.
+        scores: Their increases, in nats.
+        reaching: Number of neurons with at least the score asked for; None where none was.
+        projected: How many were projected to the vocabulary.
+        of: How many there are.
+    """
+
+    neurons: tuple[tuple[int, ...], ...]
+    scores: tuple[float, ...]
+    reaching: int | None
+    projected: int
+    of: int
+
+
+class Field:
+    """All neurons of one kind of some prompts, counted through the blocks.
+
+    Args:
+        read: The prompts' read-out.
+        writers: One a block.
+    """
+
+    def __init__(self, read: ReadOut, writers: Sequence[Writer]) -> None:
+        self._read = read
+        self._writers = writers
+        self._bases: list[Base] = [read.base(writer.state) for writer in writers]
+        self._firsts = [0, *accumulate(writer.count for writer in writers)][:-1]
+        self._starts = torch.tensor(self._firsts, device=read.targets.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers of prompts and neurons go."""
+        return self._starts.device
+
+    def bounds(self) -> Tensor:
+        """Return what no neuron's increase exceeds [prompts, neurons]; minus infinity where there is no neuron."""
+        found = []
+        for writer, base in zip(self._writers, self._bases, strict=True):
+            moves = writer.moves(base.away)
+            absent = moves == -torch.inf
+            found.append(base.bound(moves).masked_fill_(absent, -torch.inf))
+        return torch.cat(found, dim=1)
+
+    def has(self, block: int, neuron: int) -> bool:
+        """Return whether there is such a neuron."""
+        return 0 <= block < len(self._writers) and 0 <= neuron < self._writers[block].count
+
+    def number(self, block: int, neuron: int) -> int:
+        """Return a neuron's number among all."""
+        return self._firsts[block] + neuron
+
+    def exact(self, prompts: Tensor, neurons: Tensor) -> Tensor:
+        """Return the increases [n] of neurons [n], by number, of prompts [n]."""
+        found = torch.empty(len(neurons), device=neurons.device)
+        blocks = torch.bucketize(neurons, self._starts, right=True) - 1
+        for block in blocks.unique().tolist():
+            own = (blocks == block).nonzero()[:, 0]
+            own = own[prompts[own].argsort(stable=True)]
+            vectors = self._writers[block].vectors(prompts[own], neurons[own] - self._starts[block])
+            found[own] = self._read.increases(self._bases[block], vectors, prompts[own])
+        return found
+
+    def best(self, tops: Sequence[int], reach: Sequence[float | None]) -> list[Found]:
+        """Return each prompt's top neurons, and how many reach a score; exact.
+
+        Neurons are projected in the order of their bounds until no bound left exceeds the last of the top, nor
+        reaches the score.
+
+        Args:
+            tops: How many, for each prompt; 0 for none.
+            reach: Score to be reached, or None.
+        """
+        open_bounds = self.bounds()
+        device, size = open_bounds.device, open_bounds.shape[1]
+        longest = max(tops)
+        aim = torch.tensor([torch.inf if r is None else r for r in reach], device=device)[:, None]
+        last = torch.tensor(tops, device=device)[:, None] - 1
+        scores = torch.full((len(tops), longest + 1), -torch.inf, device=device)
+        kept = torch.zeros_like(scores, dtype=torch.long)
+        reaching = torch.zeros_like(last)
+        projected = torch.zeros_like(last)
+        # At first the tops themselves and whatever may reach; then a few at a time, as the bar has mostly stopped.
+        room = max(longest, int((open_bounds >= aim).sum(dim=1).max()))
+        while room:
+            bounds, numbers = open_bounds.topk(min(room, size), dim=1)
+            bar = torch.where(last < 0, torch.inf, scores.gather(1, last.clamp(min=0)))
+            wanted = (bounds > bar) | ((bounds >= aim) & (bounds > -torch.inf))
+            if not wanted.any():
+                break
+            prompts = wanted.nonzero()[:, 0]
+            tried = torch.full_like(bounds, -torch.inf)
+            tried[wanted] = self.exact(prompts, numbers[wanted])
+            open_bounds.scatter_(1, numbers, torch.where(wanted, -torch.inf, bounds))
+            reaching += (tried >= aim).sum(dim=1, keepdim=True)
+            projected += wanted.sum(dim=1, keepdim=True)
+            scores, order = torch.cat([scores, tried], dim=1).topk(longest + 1, dim=1)
+            kept = torch.cat([kept, numbers], dim=1).gather(1, order)
+            room = max(longest // _SHARE, _LEAST)
+        totals = [sum(counts) for counts in zip(*(writer.present() for writer in self._writers), strict=True)]
+        found = []
+        for n, top in enumerate(tops):
+            held = [score for score in scores[n, :top].tolist() if score > -math.inf]
+            neurons = tuple(self._name(number, n) for number in kept[n, : len(held)].tolist())
+            reached = None if reach[n] is None else int(reaching[n])
+            found.append(
+                Found(neurons=neurons, scores=tuple(held), reaching=reached, projected=int(projected[n]), of=totals[n])
+            )
+        return found
+
+    def _name(self, number: int, prompt: int) -> tuple[int, ...]:
+        block = bisect_right(self._firsts, number) - 1
+        return (block, *self._writers[block].name(number - self._firsts[block], prompt))
