@@ -70,6 +70,7 @@ def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> li
                 "kept": [token == top for _, token in given],
                 "random": [[value for value, _ in draws] for draws in random_ones],
                 "random_kept": [[token == top for _, token in draws] for draws in random_ones],
+                "sizes": sizes,
                 "token": inside.text(targets[n]),
             }
 
