@@ -82,6 +82,12 @@ def test_saturation_that_is_undefined_says_why() -> None:
     assert not saturations([Series(**{**vars(numbers), "groups": ("a", "b")})], {})
 
 
+def test_a_bootstrap_that_never_varies_is_no_interval() -> None:
+    one = only(grouped([1.0, 0.9, 0.8, 0.7, 0.6], [0.0, 0.025, 0.05, 0.1, 0.2]))
+    assert one.correlation.estimate == pytest.approx(-1) and math.isnan(one.correlation.low)
+    assert one.correlation.method == "none" and saturations_frame([one])["low"].to_list() == [None] * 5
+
+
 def chains(outcomes: dict[str, list[tuple[Any, ...]]], groups: tuple[str, ...] | None = None) -> Series:
     """Return a two-hop series: each outcome is the three values, FAILED or MISSING."""
     names = ("first_correct", "second_correct", "composed_correct")

@@ -72,6 +72,28 @@ RECALL = [
     {"name": "recall", "value": "correct", "direction": "higher", "unit": "rate",
      "summary": "Share of facts completed with an accepted object.", "on_failure": 0.0},
 ]  # fmt: skip
+HOPS = [
+    {"name": name, "value": value, "direction": "higher", "unit": "rate", "summary": f"Share of right {name}s.",
+     "on_failure": 0.0, "primary": value == "composed_correct", "family": "knowledge"}
+    for name, value in (
+        *(("first_hop", "first_correct"), ("second_hop", "second_correct")), ("two_hop", "composed_correct"),
+    )
+]  # fmt: skip
+ENTITY = [
+    {"name": "entity_recall", "value": "peak", "direction": "higher", "unit": "nats", "on_failure": None,
+     "summary": "Largest log-probability of the bridge over the layers.", "primary": True, "family": "knowledge"},
+]  # fmt: skip
+MOSAIC = {
+    "kind": "mosaic", "name": "hops", "summary": "Which hops were right.",
+    "values": ["first_correct", "second_correct", "composed_correct"], "labels": ["first hop", "second hop", "two-hop"],
+}  # fmt: skip
+CURVES = [
+    {"kind": "curve", "name": "entity_recall", "value": "curve", "unit": "nats", "direction": "higher",
+     "summary": "Log-probability of the bridge, read off each layer.", "axis": "layer", "first": 0},
+    {"kind": "curve", "name": "beats_the_substitute", "value": "beats", "unit": "rate", "direction": "higher",
+     "summary": "Share of chains whose bridge is likelier than under another subject.", "axis": "layer", "first": 0},
+]  # fmt: skip
+LAYERS = 28
 RELATIONS = ("capital of", "born in", "works for", "speaks", "plays", "founded by")
 WORDS = ("quiet", "lovely", "broken", "cheap", "slow", "bright", "sturdy", "noisy", "warm", "pale")
 
@@ -83,6 +105,7 @@ class Planted:
     Attributes:
         texts: Explanations to use instead of the made-up ones, by item number; for hostile content.
         repeats: Records of each item.
+        chains: Whether there is a third task, of chains, with curves and a mosaic.
     """
 
     items: int = 40
@@ -90,6 +113,7 @@ class Planted:
     repeats: int = 1
     texts: dict[int, str] = field(default_factory=dict)
     instruction: str = "Is the review positive or negative?"
+    chains: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,17 +130,22 @@ def plant(folder: Path, planted: Planted) -> Path:
             "seed": 7,
             "models": [{"name": MODEL, "path": "reference"}],
             "variants": [v for v in (*planted.variants, "hqq-4bit") if v != "full"],
-            "tasks": ["reviews", "facts"],
-            "analyses": ["accuracy", "nle", "recall"],
+            "tasks": ["reviews", "facts", *(["chains"] if planted.chains else [])],
+            "analyses": ["accuracy", "nle", "recall", *(["two_hop", "entity_recall"] if planted.chains else [])],
         }
     )
     with Store.create(folder, study) as store:
         store.begin_session({"versions": {"python": "3.11.9", "torch": "2.13.0"}, "platform": "Linux", "seed": 7})
         _put_tasks(store, planted)
+        if planted.chains:
+            _put_chains(store, planted)
         places = [
             (MODEL, variant, task, analysis, planted.items * planted.repeats)
             for variant in (*planted.variants, "hqq-4bit")
-            for task, analysis in (("reviews", "accuracy"), ("reviews", "nle"), ("facts", "recall"))
+            for task, analysis in (
+                *(("reviews", "accuracy"), ("reviews", "nle"), ("facts", "recall")),
+                *((("chains", "two_hop"), ("chains", "entity_recall")) if planted.chains else ()),
+            )
         ]
         store.put_grid(places)
         for position, variant in enumerate((*planted.variants, "hqq-4bit")):
@@ -125,15 +154,16 @@ def plant(folder: Path, planted: Planted) -> Path:
             if place[1] == "hqq-4bit":
                 continue
             cell = f"cell{position:03d}"
-            metrics = {"accuracy": ACCURACY, "nle": NLE, "recall": RECALL}[place[3]]
+            metrics = {"accuracy": ACCURACY, "nle": NLE, "recall": RECALL, "two_hop": HOPS, "entity_recall": ENTITY}
+            pictures = {"two_hop": [MOSAIC], "entity_recall": CURVES}
             store.put_cell(
                 cell, place[:4], fingerprint=f"f-{place[1]}", task_fingerprint=f"t-{place[2]}", method=place[3],
                 settings={"scoring": "log-probability"} if place[3] == "accuracy" else {}, seed=7, items=place[4],
-                metrics=metrics,
+                metrics=metrics[place[3]], pictures=pictures.get(place[3], []),
             )  # fmt: skip
             for item in range(planted.items):
                 for repeat in range(planted.repeats):
-                    group = RELATIONS[item % len(RELATIONS)] if place[2] == "facts" else ""
+                    group = {"facts": RELATIONS[item % len(RELATIONS)], "chains": f"type {item % 9}"}.get(place[2], "")
                     record = _record(place[3], place[1], item, repeat, planted)
                     store.write_record(cell, f"{place[2]}-{item:04d}", repeat, record, group=group)
     return folder
@@ -151,6 +181,15 @@ def _put_tasks(store: Store, planted: Planted) -> None:
         "facts", fingerprint="t-facts", kind="recall", info={"labels": [], "notes": ""},
         items=[(f"facts-{i:04d}", {"fields": {"statement": f"Person {i} {RELATIONS[i % 6]}"},
                                    "answers": [f"Object {i}"], "group": RELATIONS[i % 6]})
+               for i in range(planted.items)],
+    )  # fmt: skip
+
+
+def _put_chains(store: Store, planted: Planted) -> None:
+    store.put_task(
+        "chains", fingerprint="t-chains", kind="chain", info={"labels": [], "notes": ""},
+        items=[(f"chains-{i:04d}", {"fields": {"prompt": f"The capital of the country of person {i} is"},
+                                    "answers": [f"City {i}"], "group": f"type {i % 9}"})
                for i in range(planted.items)],
     )  # fmt: skip
 
@@ -198,6 +237,8 @@ def _review(item: int) -> str:
 
 
 def _record(analysis: str, variant: str, item: int, repeat: int, planted: Planted) -> Record:
+    if analysis in {"two_hop", "entity_recall"}:
+        return _chain_record(analysis, variant, item)
     base = np.random.default_rng((1, item, len(analysis), repeat))
     change = np.random.default_rng((2, item, len(analysis), repeat, sum(variant.encode())))
     right = bool(base.random() < 0.93)
@@ -218,6 +259,32 @@ def _record(analysis: str, variant: str, item: int, repeat: int, planted: Plante
     text = planted.texts.get(item, text)
     tokens = 18 + int(base.integers(8)) + (int(change.integers(12)) if lost > 0.1 else 0)
     return Record({"label": label, "explanation": text, "names_evidence": right, "degenerate": False, "tokens": tokens})
+
+
+def _chain_record(analysis: str, variant: str, item: int) -> Record:
+    """A loss of LOSS[variant] in the first hop, twice that in types of a high number; in the layers a dip at 20."""
+    base, change = np.random.default_rng((3, item)), np.random.default_rng((4, item, sum(variant.encode())))
+    lost = LOSS[variant][0]
+    harder = 2 * lost * (item % 9) / 8
+    first, second = (bool(base.random() < 0.9 - 0.4 * (item % 9) / 8) for _ in range(2))
+    composed = bool(base.random() < (0.8 if first and second else 0.05))
+    if change.random() < harder:
+        first = composed = False
+    if change.random() < lost / 2:
+        second = False
+    if analysis == "two_hop":
+        if item == 5:
+            return Record({}, failed="the mention is not in the prompt")
+        return Record({"first_correct": first, "second_correct": second, "composed_correct": composed})
+    layer = np.arange(LAYERS)
+    curve = -12 + 9 / (1 + np.exp(-(layer - 14) / 2.5)) + base.normal(0, 0.8)
+    curve -= 6 * lost * np.exp(-(((layer - 20) / 3.0) ** 2)) * change.gamma(2, 0.5)
+    curve += change.normal(0, 0.1 * (variant != "full"), LAYERS)
+    beats = [bool(value > -9 + base.normal(0, 2)) for value in curve]
+    told: list[float | None] = [float(value) for value in curve]
+    if item == 7:
+        told[0] = None
+    return Record({"curve": told, "beats": beats, "peak": float(curve.max())})
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from compressed_lens.comparison.series import Measure, Outcome, Series
 from compressed_lens.report import formatting
 from compressed_lens.report.explorer import choose
-from compressed_lens.report.panels import _ticks
+from compressed_lens.report.scale import round_numbers
 
 RIGHT = Measure(name="right", value="right", direction="higher", unit="rate", summary="")
 
@@ -43,7 +43,7 @@ def test_only_what_disturbs_the_page_is_changed() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(-0.8, 0.05), (-0.011, 0.013), (-3.0, 900.0), (-1.0, 1.0)])
 def test_ticks_are_few_round_and_include_zero(low: float, high: float) -> None:
-    ticks = _ticks(low, high)
+    ticks = round_numbers(low, high)
     assert 2 <= len(ticks) <= 7 and 0 in ticks and all(low <= tick <= high for tick in ticks)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compressed_lens.cli.comparisons import RuleName, export, show_rankings
+from compressed_lens.cli.facts import show_facts
 from compressed_lens.cli.options import ManyValues
 from compressed_lens.cli.output import show, show_table
 from compressed_lens.errors import DataError
@@ -38,7 +39,7 @@ def compare(
     parquet: Annotated[Path | None, typer.Option(help="Write every table as Parquet, too.", metavar=_FOLDER)] = None,
     latex: Annotated[Path | None, typer.Option(help="Write every table as LaTeX, too.", metavar=_FOLDER)] = None,
 ) -> None:
-    """Compare the variants of a run: transitions, agreement of the tests, ranking, and model size.
+    """Compare the variants of a run: transitions, agreement of the tests, ranking, model size, layers, and facts.
 
     \b
     clens compare runs/study
@@ -63,23 +64,32 @@ def compare(
     ranked = comparison.rankings(frame, rule=rule.value) if frame["variant"].n_unique() > 1 else ()
     trends = comparison.size_trends(data.series, data.variant_list)
     choices = comparison.size_choices(data.series, data.variant_list)
+    curves = comparison.curves(data.series, gates)
+    tables_of_hops = comparison.hop_tables(data.series, gates)
+    saturations = [s for s in comparison.saturations(data.series, gates) if everything or s.measure.primary]
+    bottlenecks = comparison.bottlenecks(data.series, gates)
     _show_transitions(moved)
     _show_agreements(agreeing)
     _show_ranking(ranked)
     if trends or choices:
         _show_sizes(trends, choices)
+    show_facts(curves, tables_of_hops, saturations, bottlenecks)
     tables: dict[str, pl.DataFrame] = {
         "transitions": comparison.transitions_frame(moved),
         "correlations": comparison.agreements_frame(agreeing),
         "ranking": comparison.rankings_frame(ranked),
         "size_trends": comparison.trends_frame(trends),
         "size_choices": comparison.choices_frame(choices),
+        "curves": comparison.curves_frame(curves),
+        "hops": comparison.hop_tables_frame(tables_of_hops),
+        "saturation": comparison.saturations_frame(saturations),
+        "bottleneck": comparison.bottlenecks_frame(bottlenecks),
     }
     export(tables, csv=csv, parquet=parquet, latex=latex)
 
 
 def _show_transitions(moved: list[Transition]) -> None:
-    from compressed_lens.report.formatting import bounds, difference, p_value
+    from compressed_lens.report.formatting import amount, bounds, difference, number, p_value
 
     show("Transitions from full precision (n/a: does not apply on a side; all counts add up to items)")
     rows = [
@@ -93,12 +103,23 @@ def _show_transitions(moved: list[Transition]) -> None:
             ),
             *(t.items, t.preserved, t.lost, t.gained, t.both_bad, t.not_applicable, t.failed, t.unrecorded),
             f"{difference(t.net.estimate, 'rate')} {bounds(t.net.low, t.net.high, 'rate')}",
+            *(amount(t.forgetting, "rate"), amount(t.regaining, "rate"), amount(t.churn, "rate"), number(t.kappa)),
             *(p_value(t.p), p_value(t.p_adjusted)),
         )
         for t in moved
     ]
     heads = ["model", "task", "analysis", "metric", "variant", "items", "preserved", "lost", "gained", "both bad"]
-    heads += ["n/a", "failed", "not recorded", "gained - lost, points [95 %]", "p", "p (Holm, grid)"]
+    heads += [
+        "n/a",
+        "failed",
+        "not recorded",
+        "gained - lost, points [95 %]",
+        "forgotten",
+        "regained",
+        "churn",
+        "kappa",
+    ]
+    heads += ["p", "p (Holm, grid)"]
     show_table(heads, rows)
 
 

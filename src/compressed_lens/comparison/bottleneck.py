@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.comparison.saturation import group_losses
+from compressed_lens.comparison.saturation import group_losses, rank_correlation
 from compressed_lens.comparison.series import FULL, Gate, Measure, Series
 from compressed_lens.comparison.transitions import is_yes_or_no
 from compressed_lens.statistics import Correlation, correlation
@@ -149,7 +149,7 @@ def _of_variant(a: _Member, b: _Member, variant: str, gate: Gate) -> list[Bottle
 
 
 def _over(pairs: Sequence[LossPair]) -> Correlation:
-    return correlation([pair.first for pair in pairs], [pair.second for pair in pairs], seed=_SEED)
+    return rank_correlation([pair.first for pair in pairs], [pair.second for pair in pairs])
 
 
 def _of_items(a: _Member, b: _Member, variant: str, told: Mapping[str, Any]) -> Bottleneck:

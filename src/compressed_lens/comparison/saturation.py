@@ -7,8 +7,8 @@ the rank correlation and its interval are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,8 +127,17 @@ def _saturation(series: Series, measure: Measure, variant: str, gate: Gate, floo
         gate=gate,
         points=tuple(points),
         floor=floor,
-        correlation=correlation([p.full for p in counted], [p.loss for p in counted], seed=_SEED),
+        correlation=rank_correlation([p.full for p in counted], [p.loss for p in counted]),
     )
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Correlation:
+    """Correlate values of a few groups, groups resampled; without an interval where every resample says the same.
+
+    A bootstrap of few groups that are in perfect order never leaves that order, which shows nothing about others.
+    """
+    found = correlation(first, second, seed=_SEED)
+    return replace(found, low=math.nan, high=math.nan, method="none") if found.low == found.high else found
 
 
 def saturations_frame(rows: Iterable[Saturation]) -> pl.DataFrame:

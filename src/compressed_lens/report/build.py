@@ -6,7 +6,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from compressed_lens.comparison.measures import figures, figures_frame
+from compressed_lens.comparison import curves_frame, figures, figures_frame
 from compressed_lens.errors import RunError
 from compressed_lens.report.comparisons import Comparisons
 from compressed_lens.report.markdown import markdown
@@ -16,6 +16,8 @@ from compressed_lens.report.run_data import RunData
 
 def write_report(run_folder: Path | str) -> Path:
     """Write report.html, report.md and metrics.csv into a run's folder, from its database alone.
+
+    A run with layer curves gets curves.csv, too.
 
     A run that is still going is reported as far as it got. Each file is replaced whole, so a reader never
     sees half of one.
@@ -36,6 +38,8 @@ def write_report(run_folder: Path | str) -> Path:
     compared = Comparisons.of(run, computed)
     footer = f"Made by compressed-lens {_version()} from {folder.name}/run.sqlite."
     _replace(folder / "metrics.csv", figures_frame(computed).write_csv())
+    if compared.curves:
+        _replace(folder / "curves.csv", curves_frame(compared.curves).write_csv())
     _replace(folder / "report.md", markdown(run, computed, compared, footer=footer))
     page = folder / "report.html"
     _replace(page, html(run, computed, compared, footer=footer))

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from compressed_lens import comparison
 from compressed_lens.comparison import (
     Agreement,
+    Bottleneck,
     Figure,
+    HopTable,
     OutcomeTable,
     Ranked,
     Ranking,
+    Saturation,
     SizeChoice,
     SizeTrend,
     Transition,
+    VariantCurve,
 )
 from compressed_lens.comparison.ranking import RULES, TIES
 from compressed_lens.report.formatting import (
@@ -57,11 +61,16 @@ class Comparisons:
     rankings: tuple[Ranking, ...]
     trends: tuple[SizeTrend, ...]
     choices: tuple[SizeChoice, ...]
+    curves: tuple[VariantCurve, ...]
+    hop_tables: tuple[HopTable, ...]
+    saturations: tuple[Saturation, ...]
+    bottlenecks: tuple[Bottleneck, ...]
 
     @classmethod
     def of(cls, run: RunData, figures: Sequence[Figure]) -> Comparisons:
         """Compute them; `figures` are the run's."""
         frame = comparison.long_frame(figures)
+        gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
         return cls(
             transitions=comparison.transitions(run.series, figures),
             outcomes=comparison.outcome_tables(run.series),
@@ -69,6 +78,10 @@ class Comparisons:
             rankings=comparison.rankings(frame) if frame["variant"].n_unique() > 1 else (),
             trends=comparison.size_trends(run.series, run.variant_list),
             choices=comparison.size_choices(run.series, run.variant_list),
+            curves=comparison.curves(run.series, gates),
+            hop_tables=comparison.hop_tables(run.series, gates),
+            saturations=comparison.saturations(run.series, gates),
+            bottlenecks=comparison.bottlenecks(run.series, gates),
         )
 
 
@@ -91,6 +104,10 @@ class TransitionRow:
     rest: str
     net: str
     interval: str
+    forgotten: str
+    regained: str
+    churn: str
+    kappa: str
     p: str
     p_adjusted: str
     title: str
@@ -199,6 +216,10 @@ def _transition_row(t: Transition) -> TransitionRow:
         rest=rest,
         net=difference(t.net.estimate, "rate") if t.pairs else "",
         interval=bounds(t.net.low, t.net.high, "rate"),
+        forgotten=amount(t.forgetting, "rate"),
+        regained=amount(t.regaining, "rate"),
+        churn=amount(t.churn, "rate"),
+        kappa=DASH if math.isnan(t.kappa) else _two(t.kappa),
         p=p_value(t.p),
         p_adjusted=p_value(t.p_adjusted),
         title=f"{told}; of {counted(t.items, 'item')}" + (f" ({rest})" if rest else ""),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from compressed_lens.analyses.base import Curve
 from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series
 from compressed_lens.report.formatting import clipped, visible
 
@@ -18,6 +19,8 @@ _FEWEST = 20
 _OUTCOMES = 12_000
 CHARACTERS = 4_000
 _SMALL = 400
+_SHORT = 8
+_NUMBERS = 12
 _FLIPPED, _FAILED, _CHANGED = 4, 2, 1
 
 
@@ -37,9 +40,24 @@ class Chosen:
 
 
 def items_per_series(all_series: Sequence[Series]) -> int:
-    """Return how many items of each series are embedded: 200, or fewer where there are many series and variants."""
-    columns = sum(len(series.outcomes) for series in all_series)
-    return max(_FEWEST, min(ITEMS_PER_SERIES, _OUTCOMES // max(columns, 1)))
+    """Return how many items of each series are embedded: 200, or fewer where there are many series and variants.
+
+    Twelve numbers of a drawn list weigh as much as another outcome.
+    """
+    columns = sum(len(series.outcomes) * (1 + _list_length(series) / _NUMBERS) for series in all_series)
+    return max(_FEWEST, min(ITEMS_PER_SERIES, int(_OUTCOMES / max(columns, 1))))
+
+
+def _list_length(series: Series) -> int:
+    """Return how many numbers the curves of one record have."""
+    outcomes = (o for every in series.outcomes.values() for o in every if o is not None and o.failed is None)
+    first: Mapping[str, Any] = next((o.values for o in outcomes), {})
+    return sum(len(value) for key in _drawn(series) if isinstance(value := first.get(key), list))
+
+
+def _drawn(series: Series) -> dict[str, Curve]:
+    """Return the curves that were declared, by the key of their list."""
+    return {one.value: one for one in series.pictures if isinstance(one, Curve)}
 
 
 def choose(series: Series, *, limit: int = ITEMS_PER_SERIES) -> Chosen:
@@ -108,6 +126,7 @@ def block(series: Series, chosen: Chosen, items: Mapping[str, Mapping[str, Any]]
     text can end the element that holds it.
     """
     strings: dict[str, int] = {}
+    drawn = _drawn(series)
 
     def refer(text: str) -> int:
         return strings.setdefault(visible(clipped(text, CHARACTERS)), len(strings))
@@ -116,8 +135,14 @@ def block(series: Series, chosen: Chosen, items: Mapping[str, Mapping[str, Any]]
         if outcome is None:
             return None
         texts = [[name, refer(text)] for name, text in _texts(outcome.values).items()]
-        facts = {name: _small(value) for name, value in outcome.values.items() if not isinstance(value, str)}
-        return [texts, {name: value for name, value in facts.items() if value is not None}, outcome.failed or ""]
+        facts = {
+            name: _small(value)
+            for name, value in outcome.values.items()
+            if not isinstance(value, str) and name not in drawn
+        }
+        lists = [_numbers(outcome.values.get(name)) for name in drawn]
+        told = [texts, {name: value for name, value in facts.items() if value is not None}, outcome.failed or ""]
+        return [*told, lists] if any(lists) else told
 
     variants = list(series.outcomes)
     rows = []
@@ -142,6 +167,7 @@ def block(series: Series, chosen: Chosen, items: Mapping[str, Mapping[str, Any]]
         "gates": [gates.get(name, "pending") for name in variants],
         "reference": variants.index(FULL) if FULL in variants else None,
         "good": [[m.value, m.direction] for m in series.measures],
+        "curves": [[visible(curve.name), visible(curve.axis), curve.first] for curve in drawn.values()],
         "items": rows,
         "strings": list(strings),
         "total": chosen.total,
@@ -151,13 +177,28 @@ def block(series: Series, chosen: Chosen, items: Mapping[str, Mapping[str, Any]]
 
 
 def _small(value: Any) -> Any:
-    """Return numbers and truth values as they are, short lists and mappings as text, and nothing else."""
+    """Return numbers and truth values as they are, lists (the start of long ones) and short mappings as text."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return float(f"{value:.4g}")
-    text = visible(json.dumps(value, ensure_ascii=False))
+    rest = ""
+    if isinstance(value, list) and len(value) > _SHORT:
+        value, rest = value[:_SHORT], f" … {len(value)} values"
+    if isinstance(value, list):
+        value = [float(f"{part:.4g}") if isinstance(part, float) else part for part in value]
+    text = visible(json.dumps(value, ensure_ascii=False)) + rest
     return text if len(text) <= _SMALL else None
+
+
+def _numbers(value: Any) -> list[float | None] | None:
+    """Return a list of numbers with three digits each, which is more than a line of 150 points can show."""
+    if not isinstance(value, list):
+        return None
+    return [
+        int(part) if isinstance(part, bool) else float(f"{part:.3g}") if isinstance(part, int | float) else None
+        for part in value
+    ]
 
 
 def item_contents(frame: pl.DataFrame) -> dict[str, dict[str, Mapping[str, Any]]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.series import FULL, Outcome, Series
-from compressed_lens.report import explorer, markdown_comparisons, overview
+from compressed_lens.report import explorer, markdown_comparisons, markdown_facts, overview
 from compressed_lens.report.comparisons import Comparisons
 from compressed_lens.report.formatting import clipped
 from compressed_lens.report.headline import headline
@@ -70,6 +70,7 @@ def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, 
     every = panels(figures)
     lines += _measures(families(every, compared.outcomes, gates), several=several, few=len(every) <= FEW_PANELS)
     lines += markdown_comparisons.others(compared, gates)
+    lines += markdown_facts.facts(compared)
     for found in overview.group_tables(run.series, gates):
         where = f"{found.task}, {found.model}" if several else found.task
         lines += [f"### {escaped(found.label)} by group: {escaped(where)}", ""]

@@ -50,13 +50,16 @@ def _transitions(compared: Comparisons) -> list[str]:
             t = row.transition
             name = named(t.variant, t.gate)
             counts = [str(n) for n in (t.preserved, t.lost, t.gained, t.both_bad)]
-            told = [row.rest, str(t.items), f"{row.net} {row.interval}", row.p, row.p_adjusted]
+            told = [row.rest, str(t.items), f"{row.net} {row.interval}", row.forgotten, row.regained]
+            told += [row.churn, row.kappa, row.p, row.p_adjusted]
             rows.append([escaped(f"{group.label}, {group.where}"), name, *counts, *map(escaped, told)])
     if not rows:
         return []
     head = ["Metric", "Variant", "Preserved", "Lost", "Gained", "Bad under both", "Outside", "Items"]
-    about = "Good or bad under full precision against the variant; the counts of a row add up to its items."
-    return ["## Transitions", "", about, "", *table([*head, "Gained - lost (points)", "p", "p (Holm)"], rows)]
+    more = ["Gained - lost (points)", "Forgotten", "Regained", "Churn", "Kappa"]
+    about = "Good or bad under full precision against the variant; the counts of a row add up to its items. "
+    about += "Forgotten is a share of what was good, regained of what was bad, churn (both) of all pairs."
+    return ["## Transitions", "", about, "", *table([*head, *more, "p", "p (Holm)"], rows)]
 
 
 def _agreement(compared: Comparisons, gates: Mapping[tuple[str, str], Gate]) -> list[str]:

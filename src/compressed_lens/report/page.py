@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from compressed_lens.comparison.curves import REPLICATES as CURVE_REPLICATES
 from compressed_lens.comparison.measures import REPLICATES, Figure
 from compressed_lens.report import explorer, overview
 from compressed_lens.report.comparisons import (
@@ -25,16 +26,20 @@ from compressed_lens.report.comparisons import (
     transition_families,
     trend_cells,
 )
+from compressed_lens.report.curves import curve_panels
 from compressed_lens.report.formatting import counted, number, p_value, visible
 from compressed_lens.report.headline import headline
 from compressed_lens.report.heat import heat_maps, heat_note, loss_level
+from compressed_lens.report.mosaics import mosaic_panels
 from compressed_lens.report.panels import absent, families, panels
+from compressed_lens.report.relations import bottleneck_tables, scatter_panels
 from compressed_lens.report.run_data import RunData
 from compressed_lens.statistics import FEW_CHANGES
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SENTENCES = 4
 _OPEN_GROUPS = 4
+_FEW_LINES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +100,12 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         choices=compared.choices,
         trend_cells=trend_cells,
         choice_cells=choice_cells,
+        curves=curve_panels(compared.curves),
+        few_lines=_FEW_LINES,
+        curve_replicates=f"{CURVE_REPLICATES:,}",
+        hops=mosaic_panels(compared.hop_tables),
+        bottlenecks=bottleneck_tables(compared.bottlenecks),
+        relations=scatter_panels(compared.saturations),
         p_value=p_value,
         absent=absent(figures),
         reasons=reasons(figures),

@@ -10,7 +10,6 @@ from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.outcomes import OutcomeTable
 from compressed_lens.comparison.series import Gate
 from compressed_lens.report.formatting import (
-    MINUS,
     amount,
     bounds,
     counted,
@@ -20,10 +19,8 @@ from compressed_lens.report.formatting import (
     value_bounds,
 )
 from compressed_lens.report.headline import Labels, anchor_of
+from compressed_lens.report.scale import change_label, padded, round_numbers
 
-_MARGIN = 0.06
-_TICKS = 4
-_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 FEW_PANELS = 40
 """Up to this many panels the page shows all of them open, as one list; above, it groups and folds."""
 
@@ -216,7 +213,7 @@ def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
     sound = [f.paired for f in group if f.paired is not None and f.gate != "failed"]
     sound = [paired for paired in sound if paired.n] or [f.paired for f in group if f.paired is not None]
     ends = [0.0, *(end for paired in sound for end in (paired.estimate, paired.low, paired.high))]
-    low, high = _range([end for end in ends if not math.isnan(end)])
+    low, high = padded([end for end in ends if not math.isnan(end)])
 
     def place(value: float) -> float:
         return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 2)
@@ -238,7 +235,7 @@ def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
         left_word=left_word,
         right_word=right_word,
         zero=place(0.0),
-        ticks=tuple((place(tick), _tick(tick, unit)) for tick in _ticks(low, high)),
+        ticks=tuple((place(tick), change_label(tick, unit)) for tick in round_numbers(low, high)),
         rows=tuple(_forest_row(figure, place) for figure in group),
     )
 
@@ -295,24 +292,3 @@ def counts(figure: Figure) -> tuple[str, ...]:
     if figure.paired is not None and 0 < figure.paired.n != figure.own.n:
         parts.append(f"pairs {figure.paired.n:,}")
     return tuple(parts)
-
-
-def _range(ends: Sequence[float]) -> tuple[float, float]:
-    low, high = min(ends), max(ends)
-    if low == high:
-        low, high = low - 1, high + 1
-    margin = (high - low) * _MARGIN
-    return low - margin, high + margin
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return round numbers between `low` and `high`, zero among them."""
-    rough = (high - low) / _TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * s for s in _STEPS if power * s >= rough * (1 - 1e-9))
-    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _tick(value: float, unit: str) -> str:
-    shown = f"{abs(value) * (100 if unit == 'rate' else 1):.6g}"
-    return shown if value == 0 else (MINUS if value < 0 else "+") + shown

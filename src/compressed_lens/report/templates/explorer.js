@@ -88,6 +88,39 @@
     }
     return box;
   };
+  const draw = (tag, values) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(values)) node.setAttribute(name, value);
+    return node;
+  };
+  const known = (values) => (values || []).map((y, x) => [x, y]).filter(([, y]) => y !== null);
+  const written = (y) => String(Number(y.toPrecision(3))).replace("-", "−");
+  const sparks = (item, out, base) => {
+    const box = document.createDocumentFragment();
+    data.curves.forEach(([name, axis, first], n) => {
+      const own = known(out[3]?.[n]), full = base ? known(base[3]?.[n]) : [];
+      if (!own.length) return;
+      // One scale for all variants of the item, so that their lines can be compared.
+      const every = item.out.flatMap((o) => known(o?.[3]?.[n]));
+      const low = Math.min(...every.map((p) => p[1])), high = Math.max(...every.map((p) => p[1]));
+      const last = Math.max(1, ...every.map((p) => p[0]));
+      const path = (points) => points.map(([x, y], k) =>
+        (k && points[k - 1][0] === x - 1 ? "L" : "M") + (150 * x / last).toFixed(1) + " " + (high > low ? 36 - 32 * (y - low) / (high - low) : 20).toFixed(1)
+        + (points[k + 1]?.[0] !== x + 1 && points[k - 1]?.[0] !== x - 1 ? "h0" : "")).join("");
+      const figure = make("figure", undefined, "spark"), shown = name.replaceAll("_", " ");
+      const peak = own.reduce((best, p) => (p[1] > best[1] ? p : best));
+      const told = "from " + written(own[0][1]) + " to " + written(own[own.length - 1][1]) + ", highest " + written(peak[1]) + " at " + axis + " " + (first + peak[0]);
+      const svg = draw("svg", { viewBox: "-3 0 156 40", width: "156", height: "40", role: "img" });
+      const title = draw("title", {});
+      title.textContent = shown + ": " + told;
+      svg.append(title);
+      if (full.length) svg.append(draw("path", { class: "line v0 faint", d: path(full) }));
+      svg.append(draw("path", { class: "line " + (base ? "v1" : "v0"), d: path(own) }));
+      figure.append(make("figcaption", shown + ": " + told), svg);
+      box.append(figure);
+    });
+    return box;
+  };
   const label = (v) => data.variants[v] + (data.gates[v] === "failed" ? " ✕ failed gate" : v === data.reference ? " (full precision)" : "");
 
   const card = (item, v, against, left) => {
@@ -103,6 +136,7 @@
       else if (left) box.append(marked(compare(data.strings[ref], data.strings[pair[1]])[0], "del"));
       else box.append(marked(compare(data.strings[pair[1]], data.strings[ref])[1], "ins"));
     }
+    box.append(sparks(item, out, left || data.reference === null ? null : item.out[data.reference]));
     box.append(chips(out, left ? null : other));
     return box;
   };
