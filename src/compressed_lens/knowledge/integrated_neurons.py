@@ -153,7 +153,8 @@ class KnowledgeNeurons:
     draws: int = 5
 
     def __post_init__(self) -> None:
-        at_least_zero("paraphrases", self.paraphrases)
+        if self.paraphrases:
+            at_least_one("paraphrases", self.paraphrases)
         at_least_zero("share", self.share)
         at_least_zero("shared", self.shared)
         for setting in ("share", "shared"):
