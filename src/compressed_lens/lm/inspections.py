@@ -52,16 +52,19 @@ class Layers:
     blocks make of the embedding's read-out. A soft cap of the logits (Gemma 2) is left out of the increases.
 
     Values: `attention`, `ffn` [blocks], `heads` [blocks][heads] (each head alone added to what enters its block), in
-    nats; `log_probability` of the target's first token; `token`; `predicted` (whether it is the model's likeliest).
+    nats; `scale` (what the final norm divides by); `log_probability` of the target's first token under the model itself;
+    `token`; `predicted` (whether it is the model's likeliest).
 
     Attributes:
         target: Answer whose first token counts; "" takes the token the model predicts.
+        scale: What the final norm divides by; None takes what it divides the last block's output by.
     """
 
     runs: ClassVar[str] = f"{_HERE}.layers:run"
     passes: ClassVar[int] = 1
 
     target: str = ""
+    scale: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,18 +9,20 @@ All terms of the sum are positive, so nothing cancels. By Jensen's inequality ov
 
     increase(v) <= -log(p_w + (1 - p_w) exp(c)),  c = sum_{t != w} p_t (a_t - a_w) / (1 - p_w),
 
-and c is one dot product of v with a vector that depends on x alone: only neurons whose bound is high need the vocabulary.
+and c is one dot product of v with a vector that depends on x alone: only neurons whose bound is high are projected to
+the vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
-from compressed_lens.lm.inside.anatomy import Anatomy, Frozen
+from compressed_lens.lm.inside.anatomy import Anatomy
 
 _ELEMENTS = 1 << 22
 _SMALL = 0.5
@@ -60,14 +62,26 @@ class ReadOut:
         anatomy: The model's parts.
         last: What leaves the last block at each prompt's last token [prompts, width].
         targets: Token each prompt is asked about.
+        scales: What the final norm divides by, for each prompt; None for what it divides `last` by.
 
     Attributes:
-        targets: The same [prompts].
+        targets: Token each prompt is asked about [prompts].
+        scale: What the final norm divides by [prompts].
         projected: Number of vectors projected to the vocabulary so far, states left out.
     """
 
-    def __init__(self, anatomy: Anatomy, last: Tensor, targets: Sequence[int]) -> None:
-        self._frozen: Frozen = anatomy.frozen(last.float())
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        last: Tensor,
+        targets: Sequence[int],
+        *,
+        scales: Sequence[float | None] = (),
+    ) -> None:
+        frozen = anatomy.frozen(last.float())
+        told = [scale or own for scale, own in zip_longest(scales, frozen.scale.tolist())]
+        self.scale = torch.tensor(told, device=last.device)
+        self._frozen = replace(frozen, scale=self.scale)
         self._matrix = anatomy.unembedding
         bias = anatomy.unembedding_bias
         self._shift = self._matrix @ self._frozen.bias + (0.0 if bias is None else bias)
@@ -77,9 +91,9 @@ class ReadOut:
     def select(self, prompts: Tensor) -> ReadOut:
         """Return the read-out of some of the prompts."""
         part = object.__new__(ReadOut)
-        held = self._frozen
-        part._frozen = Frozen(gain=held.gain, bias=held.bias, scale=held.scale[prompts], centred=held.centred)
-        part._matrix, part._shift, part.targets, part.projected = self._matrix, self._shift, self.targets[prompts], 0
+        part._matrix, part._shift, part.projected = self._matrix, self._shift, 0
+        part.targets, part.scale = self.targets[prompts], self.scale[prompts]
+        part._frozen = replace(self._frozen, scale=part.scale)
         return part
 
     def base(self, states: Tensor) -> Base:
@@ -110,7 +124,7 @@ class ReadOut:
         moved = self._moved(vectors, prompts).expm1_()
         found = torch.empty(len(vectors), device=vectors.device)
         start = 0
-        runs, sizes = prompts.unique_consecutive(return_counts=True)
+        runs, sizes = torch.unique_consecutive(prompts, return_counts=True)
         for prompt, size in zip(runs.tolist(), sizes.tolist(), strict=True):
             found[start : start + size] = moved[start : start + size] @ base.log_probabilities[prompt].exp()
             start += size

@@ -37,7 +37,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
         inside.reader.first(request.prompt, by.target) if by.target else int(logs[n].argmax())
         for n, (request, by) in enumerate(zip(requests, settings, strict=True))
     ]
-    read = ReadOut(anatomy, last, targets)
+    read = ReadOut(anatomy, last, targets, scales=[by.scale for by in settings])
     every = torch.arange(len(rows), device=last.device)
     attention, ffn, heads = [], [], []
     for block in range(len(anatomy.blocks)):
@@ -57,6 +57,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
             "attention": own_attention,
             "ffn": own_ffn,
             "heads": own_heads,
+            "scale": float(read.scale[n]),
             "log_probability": float(logs[n, targets[n]]),
             "token": inside.text(targets[n]),
             "predicted": int(logs[n].argmax()) == targets[n],

@@ -83,7 +83,7 @@ def _groups(suffix: Suffix, vocabulary: int, heads: int) -> tuple[torch.Tensor, 
     held = neurons + sum(part.shape[-1] * part.shape[-2] * heads for part in suffix.values)
     each = len(suffix.neurons) * vocabulary + 3 * held
     passed = prompts * suffix.width * suffix.neurons[0].shape[-1]
-    return torch.arange(prompts, device=suffix.states[0].device).split(max(1, passed // each))
+    return torch.split(torch.arange(prompts, device=suffix.states[0].device), max(1, passed // each))
 
 
 def _told(found: Found) -> dict[str, Any]:

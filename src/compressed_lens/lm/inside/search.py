@@ -78,7 +78,7 @@ class Field:
         """Return the increases [n] of neurons [n], by number, of prompts [n]."""
         found = torch.empty(len(neurons), device=neurons.device)
         blocks = torch.bucketize(neurons, self._starts, right=True) - 1
-        for block in blocks.unique().tolist():
+        for block in torch.unique(blocks).tolist():
             own = (blocks == block).nonzero()[:, 0]
             own = own[prompts[own].argsort(stable=True)]
             vectors = self._writers[block].vectors(prompts[own], neurons[own] - self._starts[block])
