@@ -95,6 +95,7 @@ def test_logits_are_held_a_chunk_at_a_time(reference: HFModel, monkeypatch: pyte
 
 
 def test_equal_prompts_are_run_once(reference: HFModel) -> None:
+    _ = reference._inside.anatomy  # which it proves first
     before = reference.forward_tokens
     ask(reference, *[("The capital of Klovonia is", target, "") for target in ("Wotburg", "Norland", "the")])
     assert reference.forward_tokens - before == len(reference.encode(Prompt(text="The capital of Klovonia is")))
