@@ -92,14 +92,18 @@ def _lens(_: looks.Lens) -> dict[str, Any]:
 
 def _layers(_: looks.Layers) -> dict[str, Any]:
     parts = {"attention": [0.2] * _BLOCKS, "ffn": [0.3] * _BLOCKS, "heads": [[0.1] * _HEADS for _ in range(_BLOCKS)]}
-    return {**parts, "log_probability": -1.0, "token": "word"}
+    return {**parts, "scale": 1.0, **_predicted()}
 
 
 def _neurons(by: looks.Neurons) -> dict[str, Any]:
     ffn = _found([[n % _BLOCKS, n, 1.0 / (1 + n)] for n in range(by.top)], by.reach)
     attention = _found([[n % _BLOCKS, 0, n, 0, 1.0 / (1 + n)] for n in range(by.top)], by.reach_attention)
     more = {"attention": attention} if by.attention else {}
-    return {"ffn": ffn, **more, "watched": [0.1] * len(by.watch), "log_probability": -1.0, "token": "word"}
+    return {"ffn": ffn, **more, "watched": [0.1] * len(by.watch), **_predicted()}
+
+
+def _predicted() -> dict[str, Any]:
+    return {"log_probability": -1.0, "token": "word", "predicted": True}
 
 
 def _found(neurons: list[list[float]], reach: float | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from compressed_lens.lm.text import answer_text
 IDENTITY = Prompt(text="river: river; red: red; sea: sea; x")
 ASKED = (
     ("the capital of France is Paris", "the capital of France"),
-    ("a man in a red coat walks his dog", "a red coat"),
+    ("a man in a red coat walks his dog in the park", "a man"),
     ("the river runs to the sea", ""),
 )
 NEW = 5
@@ -71,7 +71,7 @@ def test_descriptions_equal_plain_forwards(family: HFModel) -> None:
             for target, said in zip(answer.values["targets"], texts, strict=True):
                 assert said == plain_greedy(family, identity, {target: {len(identity) - 1: states[source][place]}})
                 different.add(said)
-    assert len(different) > 3
+    assert len(different) > 2
 
 
 @pytest.mark.parametrize("donor", [None, 2])
@@ -86,7 +86,7 @@ def test_back_patches_equal_plain_forwards(family: HFModel, donor: int | None) -
         for (source, target), said in zip(answer.values["pairs"], answer.values["texts"], strict=True):
             assert said == plain_greedy(family, row, {target: {place: states[source][given]}})
             different.add(said)
-    assert len(different) > 3
+    assert len(different) > 2
 
 
 def test_a_state_put_where_it_was_changes_nothing(reference: HFModel) -> None:

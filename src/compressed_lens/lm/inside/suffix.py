@@ -288,9 +288,10 @@ class Suffix:
         for index, (keys, values, numbers) in enumerate(new):
             parts = []
             for before, fresh, usual in zip(self._keys[index], (keys, values), self._own[index], strict=True):
+                # A sliding window shorter than the suffix has kept the end of it only.
                 own = usual.index_select(0, prompts)
                 if len(numbers):
-                    own = own.index_copy(0, numbers, fresh)
+                    own = own.index_copy(0, numbers, fresh[..., -own.shape[-2] :, :])
                 parts.append(own if before is None else torch.cat([before.index_select(0, prompts), own], dim=-2))
             layer: Any = branch.cache.layers[index]
             # A sliding window keeps the end only, and counts what it has seen.
