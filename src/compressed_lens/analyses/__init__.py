@@ -218,6 +218,20 @@ REGISTRY.add(
     source="this project; Yu & Ananiadou 2024, Dai et al. 2022",
 )
 
+REGISTRY.add(
+    "layer_contributions",
+    "compressed_lens.knowledge.layers:LayerContributions",
+    "What each block's attention and feed-forward part add to the object's log-probability, and the drop",
+    cost="2 passes an item and 1 in full precision, once for all variants",
+    source="2505.13963, section 4; Yu & Ananiadou 2024",
+)
+REGISTRY.add(
+    "neurons",
+    "compressed_lens.knowledge.neurons:ValueNeurons",
+    "Neurons whose output raises the object most: how many of full precision's 300 survive, which are new",
+    cost="about 6 passes an item, and as many in full precision",
+    source="2505.13963, section 4; Yu & Ananiadou 2024",
+)
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:
     """Return the analysis `name` with `settings` over its defaults; lists become tuples.

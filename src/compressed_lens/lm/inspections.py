@@ -52,8 +52,8 @@ class Layers:
     blocks make of the embedding's read-out. A soft cap of the logits (Gemma 2) is left out of the increases.
 
     Values: `attention`, `ffn` [blocks], `heads` [blocks][heads] (each head alone added to what enters its block), in
-    nats; `scale` (what the final norm divides by); `log_probability` of the target's first token under the model itself;
-    `token`; `predicted` (whether it is the model's likeliest).
+    nats; `scale` (what the final norm divides by); `log_probability` of the target's first token under the model
+    itself; `token`; `predicted` (whether it is the model's likeliest).
 
     Attributes:
         target: Answer whose first token counts; "" takes the token the model predicts.
@@ -73,9 +73,9 @@ class Neurons:
 
     Values: `ffn` and, with `attention`, `attention`: each {`neurons`: the top ones, best first, `[block, index, score]`
     or `[block, head, index in head, position, score]`; `reaching`: number of neurons with at least the score asked for,
-    None where none was; `projected`: how many were projected to the vocabulary; `of`: how many there are}.
-    `watched`: scores of the `watch`ed feed-forward neurons, in order. `token`, `log_probability`; `predicted` (whether
-    it is the model's likeliest).
+    None where none was; `projected`: how many were projected to the vocabulary; `of` [blocks]: how many there are}.
+    `watched`: scores of the `watch`ed feed-forward neurons, in order. `token`, `log_probability`; `scale` (what the
+    final norm divides by); `predicted` (whether the target is the model's likeliest token).
 
     A neuron is an input of the down projection, or one channel of one head's value at one position (of the prompt's
     own tokens; positions outside a window have none). Its score, in nats, is what its vector adds to the target's
@@ -297,7 +297,11 @@ class Describe:
     @property
     def passes(self) -> int:
         """Its cost in a model of 32 blocks."""
-        sources, targets = (_many(states, self.stride) for states in (self.sources, self.targets))
+        return self.passes_in(_BLOCKS)
+
+    def passes_in(self, blocks: int) -> int:
+        """Return its cost in a model of so many blocks."""
+        sources, targets = (_many(states, self.stride, blocks) for states in (self.sources, self.targets))
         return _decoded(sources * targets, self.max_new_tokens)
 
 
@@ -331,13 +335,17 @@ class BackPatch:
     @property
     def passes(self) -> int:
         """Its cost in a model of 32 blocks."""
-        sources, targets = (_many(states, self.stride) for states in (self.sources, self.targets))
+        return self.passes_in(_BLOCKS)
+
+    def passes_in(self, blocks: int) -> int:
+        """Return its cost in a model of so many blocks."""
+        sources, targets = (_many(states, self.stride, blocks) for states in (self.sources, self.targets))
         return _decoded(sources * targets // 2 + 1, self.max_new_tokens)
 
 
-def _many(states: States, stride: int) -> int:
-    """Return how many states that is in a model of 32 blocks."""
-    return len(states) if isinstance(states, tuple) else _BLOCKS // (1 if states == "all" else 2) // stride + 1
+def _many(states: States, stride: int, blocks: int) -> int:
+    """Return how many states that is in a model of so many blocks."""
+    return len(states) if isinstance(states, tuple) else blocks // (1 if states == "all" else 2) // stride + 1
 
 
 def _decoded(rows: int, new_tokens: int) -> int:

@@ -99,7 +99,7 @@ def _neurons(by: looks.Neurons) -> dict[str, Any]:
     ffn = _found([[n % _BLOCKS, n, 1.0 / (1 + n)] for n in range(by.top)], by.reach)
     attention = _found([[n % _BLOCKS, 0, n, 0, 1.0 / (1 + n)] for n in range(by.top)], by.reach_attention)
     more = {"attention": attention} if by.attention else {}
-    return {"ffn": ffn, **more, "watched": [0.1] * len(by.watch), **_predicted()}
+    return {"ffn": ffn, **more, "watched": [0.1] * len(by.watch), "scale": 1.0, **_predicted()}
 
 
 def _predicted() -> dict[str, Any]:
@@ -108,7 +108,8 @@ def _predicted() -> dict[str, Any]:
 
 def _found(neurons: list[list[float]], reach: float | None) -> dict[str, Any]:
     reaching = None if reach is None else len(neurons)
-    return {"neurons": neurons, "reaching": reaching, "projected": len(neurons), "of": 10 * len(neurons)}
+    of = [10 * len(neurons) + 1] * _BLOCKS
+    return {"neurons": neurons, "reaching": reaching, "projected": len(neurons), "of": of}
 
 
 def _query(by: looks.QueryNeurons) -> dict[str, Any]:

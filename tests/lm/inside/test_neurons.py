@@ -65,7 +65,8 @@ def test_every_score_is_that_of_brute_force(family: HFModel) -> None:
     for text, answer in zip(TEXTS, answers, strict=True):
         brute = Brute(family, row_of(family, text))
         scores = brute.ffn_scores()
-        assert answer["ffn"]["of"] == answer["ffn"]["projected"] == scores.numel()
+        assert answer["ffn"]["of"] == [scores.shape[1]] * len(scores)
+        assert answer["ffn"]["projected"] == scores.numel()
         torch.testing.assert_close(table(answer["ffn"]["neurons"], scores), scores, **CLOSE)
         own: dict[tuple[int, ...], float] = {tuple(place): s for *place, s in answer["attention"]["neurons"]}
         count = 0
@@ -75,7 +76,7 @@ def test_every_score_is_that_of_brute_force(family: HFModel) -> None:
                 wanted = pytest.approx(float(plain[head, index, place]), abs=1e-5, rel=1e-5)
                 assert own[block, head, index, place] == wanted
                 count += 1
-        assert len(own) == count == answer["attention"]["of"]
+        assert len(own) == count == sum(answer["attention"]["of"])
         assert answer["predicted"]
 
 
@@ -124,7 +125,7 @@ def test_top_300_on_fifty_prompts(facts: Any, name: str) -> None:
         values = answer.values
         scores = Brute(model, row_of(model, item.fields["prompt"]), target).ffn_scores()
         assert_top(values["ffn"]["neurons"], scores, 300)
-        assert values["ffn"]["of"] == scores.numel()
+        assert sum(values["ffn"]["of"]) == scores.numel()
         assert values["ffn"]["projected"] < 450
 
 

@@ -70,6 +70,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
                     "watched": watched[n],
                     "token": inside.text(targets[place]),
                     "log_probability": float(logs[place, targets[place]]),
+                    "scale": float(read.scale[place]),
                     "predicted": int(logs[place].argmax()) == targets[place],
                 }
             )
@@ -91,7 +92,7 @@ def _told(found: Found) -> dict[str, Any]:
         "neurons": [[*neuron, score] for neuron, score in zip(found.neurons, found.scores, strict=True)],
         "reaching": found.reaching,
         "projected": found.projected,
-        "of": found.of,
+        "of": list(found.of),
     }
 
 

@@ -27,14 +27,14 @@ class Found:
         scores: Their increases, in nats.
         reaching: Number of neurons with at least the score asked for; None where none was.
         projected: How many were projected to the vocabulary.
-        of: How many there are.
+        of: How many there are in each block.
     """
 
     neurons: tuple[tuple[int, ...], ...]
     scores: tuple[float, ...]
     reaching: int | None
     projected: int
-    of: int
+    of: tuple[int, ...]
 
 
 class Field:
@@ -121,14 +121,14 @@ class Field:
             scores, order = torch.cat([scores, tried], dim=1).topk(longest + 1, dim=1)
             kept = torch.cat([kept, numbers], dim=1).gather(1, order)
             room = max(longest // _SHARE, _LEAST)
-        totals = [sum(counts) for counts in zip(*(writer.present() for writer in self._writers), strict=True)]
+        sizes = list(zip(*(writer.present() for writer in self._writers), strict=True))
         found = []
         for n, top in enumerate(tops):
             held = [score for score in scores[n, :top].tolist() if score > -math.inf]
             neurons = tuple(self._name(number, n) for number in kept[n, : len(held)].tolist())
             reached = None if reach[n] is None else int(reaching[n])
             found.append(
-                Found(neurons=neurons, scores=tuple(held), reaching=reached, projected=int(projected[n]), of=totals[n])
+                Found(neurons=neurons, scores=tuple(held), reaching=reached, projected=int(projected[n]), of=sizes[n])
             )
         return found
 
