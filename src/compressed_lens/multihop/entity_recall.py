@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps, Value
+from compressed_lens.analyses.settings import one_of
 from compressed_lens.lm.inspections import Lens
 from compressed_lens.lm.protocol import Inspect, Inspection, Prompt, Request
 from compressed_lens.multihop.depth import beats, middle
@@ -30,6 +31,10 @@ class EntityRecall:
     state 0 when both mentions end in the same token); the summaries `middle_entity_recall`, `middle_entity_beats`,
     `middle_relation_beats` (means over the middle third of the states), `best_entity_recall`, `best_state`,
     `final_entity_recall`; `token` (the bridge's first token), `top` [states].
+
+    Attributes:
+        at: Where states are read: the "mention"'s last token, as in the paper, or the "end" of the prompt, where models
+            that put off the first hop have the bridge in mind.
     """
 
     name: ClassVar[str] = "entity_recall"
@@ -70,7 +75,7 @@ class EntityRecall:
             value="final_entity_recall",
             direction="higher",
             unit="nats",
-            summary="Log-probability of the bridge entity as the word after its mention",
+            summary="EntRec of the bridge entity in the last state: its log-probability as the next word",
         ),
     )
     pictures: ClassVar[tuple[Picture, ...]] = (
@@ -79,7 +84,7 @@ class EntityRecall:
             value="entity_recall",
             unit="nats",
             direction="higher",
-            summary="EntRec: log-probability of the bridge entity read out at its mention's last token",
+            summary="EntRec: log-probability of the bridge entity, read out of the state at its mention's last token",
         ),
         Curve(
             name="entity recall against another e1",
@@ -97,13 +102,19 @@ class EntityRecall:
         ),
     )
 
+    at: Literal["mention", "end"] = "mention"
+
+    def __post_init__(self) -> None:
+        one_of("at", self.at, ("mention", "end"))
+
     def steps(self, task: Task, item: Item) -> Steps:
         """Read out the composed prompt and its substitutes at once."""
         chain = item.extra["chain"]
         kept = [name for name in SUBSTITUTES if chain[name] is not None]
+        asked = [(item.fields["prompt"], chain["mention"])]
+        asked += [(chain[name]["prompt"], chain[name]["mention"]) for name in kept]
         answers = yield [
-            reading(item.fields["prompt"], chain["mention"], chain["e2"]),
-            *(reading(chain[name]["prompt"], chain[name]["mention"], chain["e2"]) for name in kept),
+            reading(prompt, mention if self.at == "mention" else "", chain["e2"]) for prompt, mention in asked
         ]
         read = [cast(Inspection, answer).values for answer in answers]
         if reason := unusable(read):
@@ -129,7 +140,7 @@ class EntityRecall:
 
 
 def reading(prompt: str, mention: str, target: str) -> Request:
-    """Return the request that reads `target` out of every state at the last token of `mention`."""
+    """Return the request that reads `target` out of every state at the last token of `mention`, "" for the prompt's."""
     return Inspect(prompt=Prompt(text=prompt), by=Lens(target=target, mention=mention))
 
 
