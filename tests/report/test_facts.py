@@ -25,7 +25,7 @@ from compressed_lens.cli.main import main
 from compressed_lens.comparison.mosaic import COMBINATIONS
 from compressed_lens.comparison.series import Series, series_of
 from compressed_lens.report import write_report
-from compressed_lens.report.curves import CurvePanel, Line, curve_panels
+from compressed_lens.report.curves import CurvePanel, Line, curve_groups, curve_panels
 from compressed_lens.report.explorer import block, choose, items_per_series
 from compressed_lens.report.mosaics import mosaic_panels
 from compressed_lens.report.relations import scatter_panels
@@ -132,6 +132,13 @@ def test_the_damaged_layer_is_marked_and_named(panels: tuple[CurvePanel, ...], p
     assert "rtn-3bit: largest at layer" in text and "failed the integrity gate" in text
     full = next(row for row in entity.rows if row.curve.variant == "full")
     assert full.worst == full.difference == "" and full.key == 0
+
+
+def test_many_curves_are_folded_by_analysis(panels: tuple[CurvePanel, ...]) -> None:
+    (group,) = curve_groups(panels)
+    assert group.open and group.panels == panels
+    others = [CurvePanel(**{**vars(panels[0]), "where": f"t · {n % 3}"}) for n in range(13)]
+    assert [(g.open, len(g.panels)) for g in curve_groups(others)] == [(True, 5), (False, 4), (False, 4)]
 
 
 def test_a_line_breaks_where_a_layer_has_no_value() -> None:

@@ -70,11 +70,11 @@ class Bottleneck:
 
 
 def hops(series: Series, measure: Measure) -> bool:
-    """Choose the accuracy of each hop, and the primary measures of entity recall.
+    """Choose the accuracy of each hop, and EntRec of the bridge (metric `entity_recall` of that analysis).
 
     The second hop is there for contrast: if the first is the bottleneck, its loss should tell more.
     """
-    return measure.value in _HOPS or (series.method == "entity_recall" and measure.primary)
+    return measure.value in _HOPS or (series.method == measure.name == "entity_recall")
 
 
 def composed(series: Series, measure: Measure) -> bool:

@@ -22,6 +22,7 @@ _LABELS = 8
 _EDGE = 2.0
 _BOX = 100.0
 _MOST_RANGE = 1.0
+FEW_CURVES = 12
 
 Place = Callable[[float], float]
 
@@ -89,6 +90,26 @@ class CurvePanel:
     changes: Chart | None
     rows: tuple[WorstRow, ...]
     numbers: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveGroup:
+    """The curves of one analysis on one task; `open` says whether the page shows them at once."""
+
+    title: str
+    open: bool
+    panels: tuple[CurvePanel, ...]
+
+
+def curve_groups(panels: Sequence[CurvePanel]) -> tuple[CurveGroup, ...]:
+    """Group panels by where they belong; with more than `FEW_CURVES` of them, only the first group is open."""
+    groups: dict[str, list[CurvePanel]] = {}
+    for panel in panels:
+        groups.setdefault(panel.where, []).append(panel)
+    return tuple(
+        CurveGroup(title=where, open=len(panels) <= FEW_CURVES or not n, panels=tuple(own))
+        for n, (where, own) in enumerate(groups.items())
+    )
 
 
 def curve_panels(curves: Iterable[VariantCurve]) -> tuple[CurvePanel, ...]:

@@ -26,7 +26,7 @@ from compressed_lens.report.comparisons import (
     transition_families,
     trend_cells,
 )
-from compressed_lens.report.curves import curve_panels
+from compressed_lens.report.curves import curve_groups, curve_panels
 from compressed_lens.report.formatting import counted, number, p_value, visible
 from compressed_lens.report.headline import headline
 from compressed_lens.report.heat import heat_maps, heat_note, loss_level
@@ -100,7 +100,7 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         choices=compared.choices,
         trend_cells=trend_cells,
         choice_cells=choice_cells,
-        curves=curve_panels(compared.curves),
+        curves=curve_groups(curve_panels(compared.curves)),
         few_lines=_FEW_LINES,
         curve_replicates=f"{CURVE_REPLICATES:,}",
         hops=mosaic_panels(compared.hop_tables),
