@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from compressed_lens.lm.locate import locate_model
 from compressed_lens.runner import Run, plan
 from compressed_lens.runner.plan import weights
 from compressed_lens.runner.speed import estimate, remember
@@ -47,6 +48,23 @@ def test_tokens_bound_what_a_run_takes(first: Run, make_study: MakeStudy, tmp_pa
     spent = json.loads(first.variants["speed"][0])["planned_tokens"]
     expected = sum(c.tokens for c in planned.cells if c.variant == "full")
     assert spent / 3 < expected < spent * 3
+
+
+def test_every_step_of_an_analysis_that_looks_inside_is_counted(make_study: MakeStudy, tmp_path: Path) -> None:
+    reference = {"name": "reference", "path": str(locate_model("reference"))}
+    names = ("recall", "patchscopes", "back_patching", "entity_recall")
+
+    def tokens(*analyses: object) -> list[int]:
+        study = make_study(model=reference, variants=["full"], tasks=["testbed-twohop"], analyses=list(analyses))
+        return [cell.tokens for cell in plan(study, out=tmp_path / "run").cells]
+
+    recall, describing, patching, lens = tokens(*names)
+    # A grid of 7 x 6 states and its control, and 21 pairs and theirs, each with 10 tokens more.
+    assert describing / recall > 5
+    assert 1.5 < describing / patching < 3
+    assert lens < recall * 3
+    (coarse,) = tokens({"name": "patchscopes", "settings": {"stride": 3}})
+    assert describing / 9 < coarse < describing / 3
 
 
 def test_weights_are_counted_without_reading_them(tiny_llama_folder: Path) -> None:

@@ -116,6 +116,8 @@ class Inspector(Protocol):
 
     Its fields are JSON types, prompts, or tuples of these. A field `target` is an answer whose first token counts, a
     field `mention` a part of the prompt, word for word, of which the last occurrence counts.
+
+    Where the cost depends much on the number of blocks, a method `passes_in(blocks)` tells it, for `clens plan`.
     """
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressed_lens.errors import LensError
-from compressed_lens.lm.folder import check_folder
+from compressed_lens.lm.folder import check_folder, read_config
 from compressed_lens.lm.made_up import CHARACTERS_A_TOKEN, made_up
 from compressed_lens.lm.protocol import Ask, Attribute, Embed, Generate, Inspect, Read, Request, Score, Trace
 from compressed_lens.runner.grid import Question, load_grid
@@ -136,7 +136,8 @@ def _plan(study: Study, out: str | Path | None) -> Plan:
             local = base.folder if spec.path is not None and not on_hub(spec.path) else None
             if local is not None:
                 check_folder(local)
-            costs = {id(q): _tokens_an_item(q, _counter(local)) for q in grid.questions}
+            cost = _Cost(count=_counter(local), blocks=_blocks(local))
+            costs = {id(q): _tokens_an_item(q, cost) for q in grid.questions}
             for variant in study.variants_of(spec):
                 done, made, missing = _state(study, base, variant, judges=judges, questions=grid.questions, store=store)
                 tokens = 0
@@ -250,7 +251,16 @@ def _counter(folder: Path | None) -> Callable[[str], int]:
     return lambda text: len(tokenizer.encode(text).ids)
 
 
-def _tokens_an_item(question: Question, count: Callable[[str], int]) -> float:
+def _blocks(folder: Path | None) -> int | None:
+    """Return how many blocks a model has, where its configuration is at hand."""
+    if folder is None:
+        return None
+    config = read_config(folder)
+    text = config.get("text_config", config)
+    return next((text[name] for name in ("num_hidden_layers", "n_layer") if isinstance(text.get(name), int)), None)
+
+
+def _tokens_an_item(question: Question, cost: _Cost) -> float:
     """Return the forward tokens an item takes on average, from a sample driven with made-up answers."""
     sample = list(islice(question.task.items, _SAMPLED))
     total = 0
@@ -259,10 +269,9 @@ def _tokens_an_item(question: Question, count: Callable[[str], int]) -> float:
         try:
             asked = next(steps)
             for _ in range(_MOST_STEPS):
-                total += sum(_cost(request, count) for request in asked)
-                asked = steps.send(
-                    [made_up(request.request if isinstance(request, Ask) else request) for request in asked]
-                )
+                requests = [request.request if isinstance(request, Ask) else request for request in asked]
+                total += sum(map(cost.of, requests))
+                asked = steps.send([made_up(request) for request in requests])
         except (StopIteration, LensError):
             pass
         finally:
@@ -270,23 +279,37 @@ def _tokens_an_item(question: Question, count: Callable[[str], int]) -> float:
     return total / len(sample)
 
 
-def _cost(asked: Request | Ask, count: Callable[[str], int]) -> int:
-    request = asked.request if isinstance(asked, Ask) else asked
-    if isinstance(request, Read | Embed):
-        return count(request.text)
-    prompt = count(_text(request.prompt))
-    match request:
-        case Generate():
-            return prompt + request.max_new_tokens
-        case Score():
-            return prompt + sum(count(text) for text in request.continuations)
-        case Trace():
-            return prompt + count(request.continuation)
-        case Attribute():
-            steps = request.steps if request.method == "integrated_gradients" else 1
-            return _GRADIENT_COST * steps * prompt
-        case Inspect():
-            return request.by.passes * prompt
+@dataclass(frozen=True, kw_only=True)
+class _Cost:
+    """Forward tokens of a request, at most.
+
+    Attributes:
+        count: Tokens of a text.
+        blocks: How many the model has; None where that is not known.
+    """
+
+    count: Callable[[str], int]
+    blocks: int | None
+
+    def of(self, request: Request) -> int:
+        if isinstance(request, Read | Embed):
+            return self.count(request.text)
+        prompt = self.count(_text(request.prompt))
+        match request:
+            case Generate():
+                return prompt + request.max_new_tokens
+            case Score():
+                return prompt + sum(map(self.count, request.continuations))
+            case Trace():
+                return prompt + self.count(request.continuation)
+            case Attribute():
+                steps = request.steps if request.method == "integrated_gradients" else 1
+                return _GRADIENT_COST * steps * prompt
+            case Inspect():
+                passes_in: Callable[[int], int] | None = getattr(request.by, "passes_in", None)
+                if passes_in is None or self.blocks is None:
+                    return prompt * request.by.passes
+                return prompt * passes_in(self.blocks)
 
 
 def _text(prompt: Prompt) -> str:
