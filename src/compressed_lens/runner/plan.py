@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from compressed_lens.errors import LensError
 from compressed_lens.lm.folder import check_folder, read_config
 from compressed_lens.lm.made_up import CHARACTERS_A_TOKEN, made_up
-from compressed_lens.lm.protocol import Ask, Attribute, Embed, Generate, Inspect, Read, Request, Score, Trace
+from compressed_lens.lm.protocol import Ask, Attribute, Embed, Generate, Inspect, Inspector, Read, Request, Score, Trace
 from compressed_lens.runner.grid import Question, load_grid
 from compressed_lens.runner.judges import Judges
 from compressed_lens.runner.speed import estimate
@@ -306,10 +306,11 @@ class _Cost:
                 steps = request.steps if request.method == "integrated_gradients" else 1
                 return _GRADIENT_COST * steps * prompt
             case Inspect():
-                passes_in: Callable[[int], int] | None = getattr(request.by, "passes_in", None)
-                if passes_in is None or self.blocks is None:
-                    return prompt * request.by.passes
-                return prompt * passes_in(self.blocks)
+                return self._passes(request.by) * prompt
+
+    def _passes(self, by: Inspector) -> int:
+        passes_in: Callable[[int], int] | None = getattr(by, "passes_in", None)
+        return by.passes if passes_in is None or self.blocks is None else passes_in(self.blocks)
 
 
 def _text(prompt: Prompt) -> str:
