@@ -61,7 +61,7 @@ class CausalTracingOfFacts:
         samples: Noised copies a fact; 10 in ROME.
         noise: Standard deviation of the noise, in standard deviations of the subject's embeddings in full precision;
             3 in ROME.
-        window: Blocks restored at a time for "ffn" and "attention"; None: 10 as in ROME, but no more than a third of
+        blocks: Blocks restored at a time for "ffn" and "attention"; None: 10 as in ROME, but no more than a third of
             the model's.
         parts: What is restored.
         seed: Of the noise.
@@ -73,15 +73,15 @@ class CausalTracingOfFacts:
 
     samples: int = 10
     noise: float = 3.0
-    window: int | None = None
+    blocks: int | None = None
     parts: tuple[Restored, ...] = _PARTS
     seed: int = 1
 
     def __post_init__(self) -> None:
         at_least_one("samples", self.samples)
         at_least_zero("noise", self.noise)
-        if self.window is not None:
-            at_least_one("window", self.window)
+        if self.blocks is not None:
+            at_least_one("blocks", self.blocks)
         for part in self.parts:
             one_of("parts", part, _PARTS)
         if not self.parts or len(set(self.parts)) < len(self.parts):
@@ -164,7 +164,7 @@ class CausalTracingOfFacts:
             samples=self.samples,
             noise=self.noise,
             deviation=cast(Inspection, loud).values["deviation"],
-            window=self.window,
+            window=self.blocks,
             parts=self.parts,
             seed=self.seed,
         )
