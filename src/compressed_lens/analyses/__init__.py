@@ -232,6 +232,13 @@ REGISTRY.add(
     cost="about 6 passes an item, and as many in full precision",
     source="2505.13963, section 4; Yu & Ananiadou 2024",
 )
+REGISTRY.add(
+    "query_neurons",
+    "compressed_lens.knowledge.query_neurons:QueryNeuronsOfFacts",
+    "Which neurons activate the attention neurons that raise the object, and whether they are full precision's",
+    cost="about 3 passes an item, and as many in full precision, once for all variants",
+    source="Yu & Ananiadou 2024, section 3.4",
+)
 
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:
     """Return the analysis `name` with `settings` over its defaults; lists become tuples.

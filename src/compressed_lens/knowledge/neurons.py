@@ -14,7 +14,7 @@ from compressed_lens.analyses.settings import at_least_one, one_of, truth_value
 from compressed_lens.knowledge.layers import TARGETS, Target, target_of
 from compressed_lens.lm.inspections import Neuron, Neurons
 from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
-from compressed_lens.statistics.overlap import overlap
+from compressed_lens.statistics.overlap import Overlap, overlap
 from compressed_lens.statistics.ranks import average_ranks
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
@@ -29,17 +29,18 @@ class ValueNeurons:
     """Find the neurons whose output raises the object most, in full precision and here, and compare.
 
     Values: `tau` (lowest score among full precision's top neurons, nats), `survival` (number of neurons here with at
-    least that score), `survival_right` (the same where full precision is right, else None), `survivors` (how many of
-    full precision's top neurons are among them), `entered` (top neurons here that are not full precision's); `jaccard`
-    of the two top sets, `jaccard_null` (its mean for random sets with as many neurons in every block) and `jaccard_p`;
-    `rank_correlation` (Spearman, of both models' scores over full precision's top neurons); `lost` (sum over full
-    precision's top neurons of its score minus the score here), `gained` (sum over those that entered of the score here
-    minus full precision's), `compensation` (share of what blocks lost that neurons of the same block gained; None where
-    nothing was lost); `top` (full precision's 10 best: block, index, its score, the score here), `top_entered` (the 10
-    best that entered, the same); by block: `survivors_by_block`, `entered_by_block`, `lost_by_block`,
-    `gained_by_block`; `scale_ratio` is that of `layer_contributions`; `right`, `full_right` (whether the target is the
-    likeliest token). With `attention` also `attention_tau`, `attention_survival`, `attention_jaccard`,
-    `attention_jaccard_null`, `attention_top` (block, head, index, position, score here).
+    least that score), `survivors` (how many of full precision's top neurons are among them), `survival_right` and
+    `survivors_right` (the same where full precision is right, else None), `entered` (top neurons here that are not full
+    precision's); `jaccard` of the two top sets, `jaccard_null` (its mean for random sets with as many neurons in every
+    block) and `jaccard_p`; `rank_correlation` (Spearman, of both models' scores over full precision's top neurons);
+    `lost` (sum over full precision's top neurons of its score minus the score here), `gained` (sum over those that
+    entered of the score here minus full precision's), `compensation` (share of what blocks lost that neurons that
+    entered gained in the same block; None where nothing was lost); `top` (full precision's 10 best: block, index, its
+    score, the score here), `top_entered` (the 10 best that entered, the same); `survivors_by_block`,
+    `entered_by_block`, `lost_by_block`, `gained_by_block`; `scale_ratio` (scale of the final norm over full
+    precision's); `right`, `full_right` (whether the target is the likeliest token); `token`. With `attention` also
+    `attention_tau`, `attention_survival`, `attention_jaccard`, `attention_jaccard_null`, `attention_jaccard_p`,
+    `attention_top` (block, head, index, position, score here).
 
     Attributes:
         top: Size of the top sets; 300 in the papers. A model with fewer neurons gives all it has.
@@ -96,11 +97,17 @@ class ValueNeurons:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Survival first, over all facts and over those full precision gets right."""
+        """What survives first, over all facts and over those full precision gets right."""
         told = [
-            ("survival", "higher", "neurons", "Neurons that reach the lowest score of full precision's top neurons"),
-            ("survival_right", "higher", "neurons", "The same over the facts that full precision gets right"),
-            ("survivors", "higher", "neurons", "Full precision's top neurons that still reach it"),
+            (
+                "survivors",
+                "higher",
+                "neurons",
+                "Full precision's top neurons that still reach their lowest score there",
+            ),
+            ("survivors_right", "higher", "neurons", "The same over the facts that full precision gets right"),
+            ("survival", "neither", "neurons", "All neurons that reach that score (2505.13963)"),
+            ("survival_right", "neither", "neurons", "The same over the facts that full precision gets right"),
             ("entered", "lower", "neurons", "Top neurons that are not among full precision's"),
             ("jaccard", "higher", "rate", "Overlap of the top neurons with full precision's: shared over all of both"),
             ("jaccard_null", "neither", "rate", "The same for random sets with as many neurons in every block"),
@@ -135,7 +142,7 @@ class ValueNeurons:
         prompt, target = Prompt(text=item.fields["prompt"]), target_of(self.target, item)
         asked = Inspect(prompt=prompt, by=Neurons(target=target, top=self.top, attention=self.attention))
         full, own = (cast(Inspection, one).values for one in (yield [Ask(to="full", request=asked), asked]))
-        before, after = _scored(full["ffn"]), _scored(own["ffn"])
+        before, after = scored(full["ffn"]), scored(own["ffn"])
         lost = [cast(Neuron, neuron) for neuron in before if neuron not in after]
         entered = [cast(Neuron, neuron) for neuron in after if neuron not in before]
         reach = _asked_reach(full["ffn"], own["ffn"])
@@ -159,10 +166,12 @@ class ValueNeurons:
             there.update(zip(entered, answers[-1]["watched"], strict=True))
         reached = answers[0] if more else None
         survival = _survival(full["ffn"], own["ffn"], reached and reached["ffn"])
+        compared = _compared(before, after, there, here, full["ffn"]["of"])
         values: dict[str, Value] = {
-            **_compared(before, after, there, here, full["ffn"]["of"]),
+            **compared,
             "survival": survival,
             "survival_right": survival if full["predicted"] else None,
+            "survivors_right": compared["survivors"] if full["predicted"] else None,
             "scale_ratio": own["scale"] / full["scale"],
             "right": own["predicted"],
             "full_right": full["predicted"],
@@ -173,7 +182,7 @@ class ValueNeurons:
         return Record(values=values)
 
 
-def _scored(part: Mapping[str, Any]) -> Scored:
+def scored(part: Mapping[str, Any]) -> Scored:
     """Return the score of every top neuron, best first."""
     return {tuple(place): score for *place, score in part["neurons"]}
 
@@ -198,12 +207,17 @@ def _survival(full: Mapping[str, Any], own: Mapping[str, Any], counted: Mapping[
     return listed if counted is None or counted["reaching"] is None else max(listed, counted["reaching"])
 
 
-def _overlap(before: Scored, after: Scored, sizes: Sequence[int]) -> tuple[float, float, float]:
-    """Return Jaccard index, its mean for random sets that lie in the same blocks, and p."""
+def agreement(first: Scored, second: Scored, sizes: Sequence[int]) -> Overlap:
+    """Return the overlap of two sets of neurons, beside random ones with as many neurons in every block.
+
+    Args:
+        first: Neurons, each with its block first.
+        second: The other set.
+        sizes: Number of neurons in each block.
+    """
     blocks = len(sizes)
-    shared = _counts(before.keys() & after.keys(), blocks)
-    found = overlap(shared, _counts(before, blocks), _counts(after, blocks), sizes)
-    return found.jaccard, found.expected, found.p
+    shared = _counts(first.keys() & second.keys(), blocks)
+    return overlap(shared, _counts(first, blocks), _counts(second, blocks), sizes)
 
 
 def _counts(neurons: Iterable[tuple[int, ...]], blocks: int) -> list[int]:
@@ -227,14 +241,14 @@ def _compared(before: Scored, after: Scored, there: Scored, here: Scored, sizes:
     gained = _sums({neuron: here[neuron] - there[neuron] for neuron in entered}, blocks)
     down = [max(0.0, loss) for loss in lost]
     made_up = sum(min(loss, max(0.0, gain)) for loss, gain in zip(down, gained, strict=True))
-    jaccard, null, p = _overlap(before, after, sizes)
+    found = agreement(before, after, sizes)
     return {
         "tau": tau,
         "survivors": len(survivors),
         "entered": len(entered),
-        "jaccard": jaccard,
-        "jaccard_null": null,
-        "jaccard_p": p,
+        "jaccard": found.jaccard,
+        "jaccard_null": found.expected,
+        "jaccard_p": found.p,
         "rank_correlation": _spearman(list(before.values()), [here[neuron] for neuron in before]),
         "lost": sum(lost),
         "gained": sum(gained),
@@ -249,13 +263,13 @@ def _compared(before: Scored, after: Scored, there: Scored, here: Scored, sizes:
 
 
 def _attention(full: Mapping[str, Any], own: Mapping[str, Any], counted: Mapping[str, Any] | None) -> dict[str, Value]:
-    jaccard, null, p = _overlap(_scored(full), _scored(own), full["of"])
+    found = agreement(scored(full), scored(own), full["of"])
     return {
         "attention_tau": _tau(full),
         "attention_survival": _survival(full, own, counted),
-        "attention_jaccard": jaccard,
-        "attention_jaccard_null": null,
-        "attention_jaccard_p": p,
+        "attention_jaccard": found.jaccard,
+        "attention_jaccard_null": found.expected,
+        "attention_jaccard_p": found.p,
         "attention_top": own["neurons"][:_LISTED],
     }
 

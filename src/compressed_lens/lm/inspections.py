@@ -106,8 +106,19 @@ class Neurons:
 class QueryNeurons:
     """Query neurons (Yu & Ananiadou 2024, section 3.4): what activates the top attention value neurons.
 
-    Values: `layers` [blocks] and `neurons` (the top ones, best first, `[block, index, score]`), summed over the top
-    `values` attention value neurons; `token`.
+    An attention value neuron reads the residual stream at its position x along a direction k (its row of the value
+    projection through the norm in front). A vector u that an earlier block added there gets the share (u k) / (x k) of
+    the value neuron's increase; shares are summed over the top `values` attention value neurons.
+
+    Values: `embedding`, `attention`, `ffn` [blocks] (shares of whole sub-layers; with the embedding they add up to
+    `total`, the sum of the value neurons' increases), `neurons` (the top ones, best first, `[block, index, score]`),
+    `of` [blocks] (how many there are), all in nats; `token`; `predicted` (whether the target is the model's likeliest
+    token).
+
+    Attributes:
+        target: Answer whose first token counts; "" takes the token the model predicts.
+        values: Attention value neurons whose activation is traced back; 30 in the reference.
+        top: How many query neurons.
     """
 
     runs: ClassVar[str] = f"{_HERE}.query:run"

@@ -114,7 +114,8 @@ def _found(neurons: list[list[float]], reach: float | None) -> dict[str, Any]:
 
 def _query(by: looks.QueryNeurons) -> dict[str, Any]:
     neurons = [[n % _BLOCKS, n, 1.0 / (1 + n)] for n in range(by.top)]
-    return {"layers": [0.1] * _BLOCKS, "neurons": neurons, "token": "word"}
+    parts = {"embedding": 0.1, "attention": [0.1] * _BLOCKS, "ffn": [0.1] * _BLOCKS, "total": 0.9}
+    return {**parts, "neurons": neurons, "of": [by.top + 1] * _BLOCKS, "token": "word", "predicted": True}
 
 
 def _integrated(by: looks.IntegratedNeurons) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _ATTENTION = ("self_attn", "attn", "attention")
 _FFN = ("mlp", "feed_forward")
 _OUT = ("o_proj", "c_proj", "dense", "out_proj")
 _DOWN = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out")
+_IN = ("input_layernorm", "ln_1")
 _FINAL = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 _EPSILONS = ("variance_epsilon", "eps")
 
@@ -188,6 +189,34 @@ class Anatomy:
     def out_weight(self, block: int) -> Tensor:
         """Return the output projection of a block's attention, dense float32 [width, heads * head width]."""
         return dense_weight(self.blocks[block].out)
+
+    def value_reader(self, block: int) -> tuple[nn.Module, Tensor, Tensor | None]:
+        """Return how a block's attention reads the residual stream into values: value = rows @ norm(state) + bias.
+
+        Returns:
+            The norm; the rows, dense float32 [key-value heads * head width, width]; the bias of the same length, or
+            None.
+
+        Raises:
+            ModelError: The layout is not known.
+        """
+        parts = self.blocks[block]
+        norm, alone = _child(parts.module, _IN), _child(parts.attention, ("v_proj",))
+        fused, mixed = _child(parts.attention, ("qkv_proj", "c_attn")), _child(parts.attention, ("query_key_value",))
+        layer = alone or fused or mixed
+        if norm is None or layer is None:
+            raise self._unknown(f"block {block} has no norm and projection to values by a known name")
+        rows, bias = dense_weight(layer), getattr(layer, "bias", None)
+        bias = None if bias is None else bias.detach().float()
+        if mixed is not None:
+            # GPT-NeoX: query, key and value of one head stand together.
+            rows = rows.reshape(self.heads, 3, -1, self.width)[:, 2].flatten(0, 1)
+            bias = None if bias is None else bias.reshape(self.heads, 3, -1)[:, 2].flatten()
+        elif fused is not None:
+            # Queries come first, keys and values share the rest.
+            size = (len(rows) - self.out_weight(block).shape[1]) // 2
+            rows, bias = rows[-size:], None if bias is None else bias[-size:]
+        return norm, rows, bias
 
     @contextmanager
     def eager(self) -> Iterator[None]:

@@ -57,11 +57,7 @@ class FeedForward:
         self._values = suffix.neurons[block][prompts, -1].float()
         self._state = suffix.states[block][prompts, -1].float() + suffix.attention[block][prompts, -1].float()
         self.count = self._values.shape[1]
-        parts = anatomy.blocks[block]
-        self._held: Frozen | None = None
-        if parts.ffn_norm is not None:
-            total = self._values @ anatomy.down_weight(block).T + _bias(parts.down)
-            self._held = freeze(parts.ffn_norm, total)
+        self._held = feed_forward_norm(anatomy, block, self._values)
 
     @property
     def state(self) -> Tensor:
@@ -155,6 +151,14 @@ class Attention:
         """Return weight times value [prompts, heads, head width, positions]."""
         values = self._values.repeat_interleave(self._group, dim=1).transpose(2, 3)
         return values * self._weights[:, :, None]
+
+
+def feed_forward_norm(anatomy: Anatomy, block: int, values: Tensor) -> Frozen | None:
+    """Return the norm behind a feed-forward part, held at what its neurons [rows, neurons] write; None without one."""
+    parts = anatomy.blocks[block]
+    if parts.ffn_norm is None:
+        return None
+    return freeze(parts.ffn_norm, values @ anatomy.down_weight(block).T + _bias(parts.down))
 
 
 def _bias(layer: Any) -> Tensor | float:

@@ -1,0 +1,124 @@
+"""Query neurons: what activates the attention neurons that raise the object, here and in full precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps
+from compressed_lens.analyses.settings import at_least_one, one_of
+from compressed_lens.knowledge.layers import TARGETS, Target, target_of
+from compressed_lens.knowledge.neurons import agreement, scored
+from compressed_lens.lm.inspections import QueryNeurons
+from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
+from compressed_lens.tasks.base import Item, Task, TaskKind
+
+_LISTED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryNeuronsOfFacts:
+    """Trace the top attention neurons of a fact back to what they read, and compare with full precision.
+
+    Values: `embedding`, `attention`, `ffn` [blocks] (shares of the top attention neurons' increases, nats), `total`
+    (sum of those increases); `kept` (share of full precision's query neurons that are query neurons here), `jaccard`,
+    `jaccard_null` (its mean for random sets with as many neurons in every block), `jaccard_p`; `from_ffn` (share of
+    `total` that feed-forward parts gave; None where `total` is not positive); `top` (the 10 best: block, index, score);
+    `right`, `full_right` (whether the target is the likeliest token), `token`.
+
+    Attributes:
+        top: Query neurons compared.
+        values: Attention value neurons that are traced back; 30 in the reference.
+        target: "answer": the first token of the item's object; "predicted": the token that each model predicts.
+    """
+
+    name: ClassVar[str] = "query_neurons"
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("recall", "chain")
+    roles: ClassVar[tuple[str, ...]] = ("full",)
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            name="kept",
+            value="kept",
+            direction="higher",
+            unit="rate",
+            summary="Share of full precision's query neurons that are query neurons here",
+        ),
+        Metric(
+            name="jaccard",
+            value="jaccard",
+            direction="higher",
+            unit="rate",
+            summary="Overlap of the query neurons with full precision's: shared over all of both",
+        ),
+        Metric(
+            name="jaccard_null",
+            value="jaccard_null",
+            direction="neither",
+            unit="rate",
+            summary="The same for random sets with as many neurons in every block",
+        ),
+        Metric(
+            name="from_ffn",
+            value="from_ffn",
+            direction="neither",
+            unit="rate",
+            summary="Share of the top attention neurons' increases that feed-forward parts gave (median)",
+            statistic="median",
+        ),
+        Metric(
+            name="total",
+            value="total",
+            direction="neither",
+            unit="nats",
+            summary="Sum of the top attention neurons' increases",
+        ),
+    )
+    pictures: ClassVar[tuple[Picture, ...]] = (
+        Curve(
+            name="query contribution of FFN",
+            value="ffn",
+            unit="nats",
+            direction="neither",
+            summary="What each block's feed-forward part gave to the top attention neurons' increases",
+            axis="block",
+        ),
+        Curve(
+            name="query contribution of attention",
+            value="attention",
+            unit="nats",
+            direction="neither",
+            summary="What each block's attention gave to the top attention neurons' increases",
+            axis="block",
+        ),
+    )
+
+    top: int = 100
+    values: int = 30
+    target: Target = "answer"
+
+    def __post_init__(self) -> None:
+        at_least_one("top", self.top)
+        at_least_one("values", self.values)
+        one_of("target", self.target, TARGETS)
+
+    def steps(self, task: Task, item: Item) -> Steps:
+        """Ask both models for their query neurons."""
+        by = QueryNeurons(target=target_of(self.target, item), values=self.values, top=self.top)
+        asked = Inspect(prompt=Prompt(text=item.fields["prompt"]), by=by)
+        full, own = (cast(Inspection, one).values for one in (yield [Ask(to="full", request=asked), asked]))
+        before, after = scored(full), scored(own)
+        found = agreement(before, after, full["of"])
+        total = own["total"]
+        return Record(
+            values={
+                **{name: own[name] for name in ("embedding", "attention", "ffn", "total", "token")},
+                "kept": len(before.keys() & after.keys()) / len(before),
+                "jaccard": found.jaccard,
+                "jaccard_null": found.expected,
+                "jaccard_p": found.p,
+                "from_ffn": sum(own["ffn"]) / total if total > 0 else None,
+                "top": own["neurons"][:_LISTED],
+                "right": own["predicted"],
+                "full_right": full["predicted"],
+            }
+        )
