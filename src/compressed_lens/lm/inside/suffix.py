@@ -167,7 +167,7 @@ class Suffix:
         starts = [sum(sizes[:n]) for n in range(len(sizes))]
         order = sorted(range(len(entries)), key=lambda n: entries[n].block)
         device = self.states[0].device
-        joined, states, path = 0, self.states[0][:0], []
+        joined, passed, states, path = 0, 0, self.states[0][:0], []
         numbers = prompts = torch.zeros(0, dtype=torch.long, device=device)
         new: list[tuple[Tensor, Tensor, Tensor]] = []
         for block in range(len(self._anatomy.blocks) + 1):
@@ -181,11 +181,13 @@ class Suffix:
             path.append(states)
             if block < len(self._anatomy.blocks) and len(numbers):
                 states, cached = self._block(block, states, prompts, numbers, edits)
-                self._passes.tokens += len(numbers) * self.tokens if block == 0 else 0
+                passed += len(numbers) * self.tokens
                 if keep:
                     new.append((*cached, numbers))
             elif keep and block < len(self._anatomy.blocks):
                 new.append((*self._own[block], numbers))
+        # A token that joins half-way up has cost half a token.
+        self._passes.tokens += round(passed / len(self._anatomy.blocks))
         back = torch.argsort(numbers)
         prefix = self._prefix(prompts[back], new) if keep else None
         return Ran(states=states[back], trail=tuple(path) if trail else (), prefix=prefix)
