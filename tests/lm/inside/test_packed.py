@@ -57,3 +57,14 @@ def test_packed_weights_give_what_their_dense_copy_gives(name: str, variant: str
     requests = every(FACTS)[name]
     for request, a, b in zip(requests, packed.inspect(requests), dense.inspect(requests), strict=True):
         assert not list(differences(dict(a.values), dict(b.values))), f"{name} of {request.prompt.text}"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_comparison_sees_that_a_variant_is_not_full_precision(
+    name: str, pair: Callable[[str], Pair], reference: HFModel
+) -> None:
+    requests = every(FACTS)[name]
+    coarse = pair("rtn-4bit")[0].inspect(requests)
+    exact = reference.inspect(requests)
+    found = [list(differences(dict(a.values), dict(b.values))) for a, b in zip(coarse, exact, strict=True)]
+    assert any(found)
