@@ -22,10 +22,10 @@ def target_of(target: Target, item: Item) -> str:
     return item.answers[0] if target == "answer" else ""
 
 
-def peak(drops: Sequence[float]) -> int | None:
-    """Return the block with the largest drop; None where no block drops."""
-    largest = max(drops)
-    return list(drops).index(largest) if largest > 0 else None
+def peak(changes: Sequence[float]) -> int | None:
+    """Return the block with the largest change; None where none changed."""
+    largest = max(changes)
+    return list(changes).index(largest) if largest > 0 else None
 
 
 def _metric(name: str, summary: str, **more: Any) -> Metric:
@@ -37,10 +37,10 @@ class LayerContributions:
     """What the attention and the feed-forward part of each block add to the object's log-probability.
 
     Values: `attention`, `ffn` [blocks] in nats; the same as drop against full precision (full minus own):
-    `attention_drop`, `ffn_drop`, `drop` (their sum) [blocks]; totals over the blocks; `peak` (block with the largest
-    `drop`; None where none drops); `heads` (the 5 heads that changed most, `[block, head, drop]`); `scale_ratio` (scale
-    of the final norm over full precision's); `right` and `full_right` (whether the target is the likeliest token, here
-    and in full precision); `token`, `log_probability`.
+    `attention_drop`, `ffn_drop`, `drop` (their sum) [blocks], `change` (the size of `drop`); totals over the blocks;
+    `peak` (block with the largest `change`; None where none changed); `heads` (the 5 heads that changed most,
+    `[block, head, drop]`); `scale_ratio` (scale of the final norm over full precision's); `right` and `full_right`
+    (whether the target is the likeliest token, here and in full precision); `token`, `log_probability`.
 
     Attributes:
         target: "answer": the first token of the item's object; "predicted": the token that each model predicts.
@@ -64,7 +64,7 @@ class LayerContributions:
             value="peak",
             direction="neither",
             unit="block",
-            summary="Block with the largest drop of a fact (median)",
+            summary="Block whose contribution to a fact changed most (median)",
             statistic="median",
         ),
         Metric(
@@ -89,6 +89,7 @@ class LayerContributions:
                     "Full precision's attention contribution minus this one's",
                 ),
                 ("FFN drop", "ffn_drop", "lower", "Full precision's feed-forward contribution minus this one's"),
+                ("contribution change", "change", "lower", "Size of the two drops together, fact by fact"),
             ),
         )
     )
@@ -110,10 +111,11 @@ class LayerContributions:
             (own,) = _values((yield [Inspect(prompt=prompt, by=Layers(target=target, scale=full["scale"]))]))
         drops = {part: _minus(full[part], own[part]) for part in ("attention", "ffn")}
         drop = [a + f for a, f in zip(drops["attention"], drops["ffn"], strict=True)]
+        change = [abs(one) for one in drop]
         heads = [
-            [block, head, change]
+            [block, head, less]
             for block, (before, after) in enumerate(zip(full["heads"], own["heads"], strict=True))
-            for head, change in enumerate(_minus(before, after))
+            for head, less in enumerate(_minus(before, after))
         ]
         return Record(
             values={
@@ -128,7 +130,8 @@ class LayerContributions:
                 "ffn_drop_total": sum(drops["ffn"]),
                 "drop_total": sum(drop),
                 "drop_total_right": sum(drop) if full["predicted"] else None,
-                "peak": peak(drop),
+                "change": change,
+                "peak": peak(change),
                 "heads": sorted(heads, key=lambda one: -abs(one[2]))[:_HEADS],
                 "scale_ratio": ratio,
                 "right": own["predicted"],
