@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from tests.lm.inside.plain import plain_logits, plain_states
@@ -100,6 +103,19 @@ def test_a_prompt_shorter_than_the_suffix_and_a_single_token(family: HFModel) ->
     assert one.tokens == 3
     for n, row in enumerate(rows):
         torch.testing.assert_close(one.states[-1][n, -1], plain_states(family, row)[-1][-1], **CLOSE)
+
+
+def test_nothing_is_kept_alive_behind_a_batch(reference: HFModel) -> None:
+    one = suffix(reference)
+    seen = weakref.ref(one)
+    gc.collect()
+    gc.disable()
+    try:
+        one.run([Entry(block=0, prompts=torch.tensor([0]), states=one.states[0][:1])])
+        del one
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_the_parts_add_up(family: HFModel) -> None:

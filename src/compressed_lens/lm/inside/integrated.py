@@ -21,7 +21,7 @@ from compressed_lens.lm.inside.suffix import Entry, Suffix
 from compressed_lens.lm.inspections import IntegratedNeurons, Rule
 from compressed_lens.lm.protocol import Inspect
 
-ROW = 32
+ROW = 16
 """What a row whose gradient is taken holds beyond a copy of its prompt's keys and values, in tokens of a plain pass."""
 
 Point = tuple[int, float]

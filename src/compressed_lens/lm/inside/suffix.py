@@ -192,6 +192,11 @@ class Suffix:
         prefix = self._prefix(prompts[back], new) if keep else None
         return Ran(states=states[back], trail=tuple(path) if trail else (), prefix=prefix)
 
+    def through(self, block: int, states: Tensor) -> Tensor:
+        """Pass what enters a block, one row for every prompt in order [prompts, tokens, width], through it alone."""
+        rows = torch.arange(self._count, device=states.device)
+        return self._block(block, states, rows, rows, ())[0]
+
     def _run_once(self, ids: Tensor, mask: Tensor, look: frozenset[Look]) -> None:
         layers: Any
         passes, blocks, split = self._passes, self._anatomy.blocks, self.width - self.tokens
@@ -270,11 +275,7 @@ class Suffix:
         )
 
         def turn(value: Any) -> Any:
-            if isinstance(value, Cache):
-                return behind
-            if isinstance(value, Tensor) and self._count > 1 and value.dim() and value.shape[0] == self._count:
-                return value.index_select(0, prompts)
-            return tuple(turn(part) for part in value) if isinstance(value, tuple) else value
+            return _turned(value, behind, self._count, prompts)
 
         with ExitStack() as hooks:
             for edit in edits:
@@ -300,6 +301,18 @@ class Suffix:
             kept = layer.keys.shape[-2]
             layer.keys, layer.values = parts[0][..., -kept:, :], parts[1][..., -kept:, :]
         return branch
+
+
+def _turned(value: Any, behind: _Behind, count: int, prompts: Tensor) -> Any:
+    """Return what a block was handed for `count` prompts, for rows that continue `prompts` and stand behind `behind`.
+
+    On its own, since a function within a method that calls itself keeps all it sees alive.
+    """
+    if isinstance(value, Cache):
+        return behind
+    if isinstance(value, Tensor) and count > 1 and value.dim() and value.shape[0] == count:
+        return value.index_select(0, prompts)
+    return tuple(_turned(part, behind, count, prompts) for part in value) if isinstance(value, tuple) else value
 
 
 def _first(output: Any) -> Tensor:
