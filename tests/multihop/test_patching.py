@@ -12,7 +12,7 @@ from tests.analyses.test_by_hand import CHAIN, CHAINS, drive, scores, text
 from tests.analyses.test_end_to_end import run
 
 from compressed_lens.analyses import create
-from compressed_lens.analyses.base import Curve
+from compressed_lens.analyses.base import Curve, pictures_of
 from compressed_lens.errors import StudyError
 from compressed_lens.explanations.sources import Unusable
 from compressed_lens.knowledge.matching import recalled
@@ -197,16 +197,19 @@ def test_settings_that_leave_no_pair() -> None:
         steps.send([nothing])
 
 
-@pytest.mark.parametrize("kind", [Patchscopes, BackPatching])
-def test_curves_are_of_values_that_are_there(kind: Any) -> None:
-    answers: list[Any] = (
-        [[said("+-", "--"), said("--", "--")]]
-        if kind is Patchscopes
-        else [[scores(-1.0)], [text(" Rome")], [tried("-++"), tried("+--")]]
-    )
+@pytest.mark.parametrize(
+    ("analysis", "curves"), [(Patchscopes(), 2), (Patchscopes(answer=True), 4), (BackPatching(), 3)]
+)
+def test_curves_are_of_values_that_are_there(analysis: Patchscopes | BackPatching, curves: int) -> None:
+    described = [said("+-", "--"), said("--", "--")]
+    answers: list[Any] = [[scores(-1.0)], [text(" Rome")], [tried("-++"), tried("+--")]]
+    if isinstance(analysis, Patchscopes):
+        answers = [described * 2 if analysis.answer else described]
     task = replace(CHAINS, items=(CHAIN, other("x", e2="Spain", e2_aliases=[], e3="Madrid", e3_aliases=[])))
-    _, record = drive(kind(), task, answers)
-    for curve in kind.pictures:
+    _, record = drive(analysis, task, answers)
+    shown = pictures_of(analysis)
+    assert len({curve.name for curve in shown}) == curves
+    for curve in shown:
         assert isinstance(curve, Curve)
         assert isinstance(record.values[curve.value], list)
 

@@ -101,31 +101,41 @@ class Patchscopes:
             summary="That share minus the one for the control (setting answer)",
         ),
     )
-    pictures: ClassVar[tuple[Picture, ...]] = (
-        Curve(
-            name="entity description",
-            value="by_source",
-            unit="rate",
-            direction="higher",
-            summary="Share of chains whose bridge entity is described by that state of its mention, at any target",
-            axis="source state",
-        ),
-        Curve(
-            name="entity description, control",
-            value="control_by_source",
-            unit="rate",
-            direction="neither",
-            summary="The same from the prompt with another e1",
-            axis="source state",
-        ),
-    )
-
     identity: str = "river: river; Monday: Monday; seven: seven; x"
     sources: States = "all"
     targets: States = "all"
     stride: int = 1
     answer: bool = False
     max_new_tokens: int = 10
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Curves over the source states: of the bridge entity and its control, and with `answer` of the answer."""
+        asked = [("entity description", "", "bridge entity is described by that state of its mention")]
+        if self.answer:
+            asked.append(("answer description", "answer_", "answer is described by that state of the last token"))
+        return tuple(
+            curve
+            for name, prefix, what in asked
+            for curve in (
+                Curve(
+                    name=name,
+                    value=f"{prefix}by_source",
+                    unit="rate",
+                    direction="higher",
+                    summary=f"Share of chains whose {what}, at any target",
+                    axis="source state",
+                ),
+                Curve(
+                    name=f"{name}, control",
+                    value=f"{prefix}control_by_source",
+                    unit="rate",
+                    direction="neither",
+                    summary="The same from the prompt with another e1",
+                    axis="source state",
+                ),
+            )
+        )
 
     def __post_init__(self) -> None:
         if not isinstance(self.identity, str) or not self.identity.strip():
