@@ -139,4 +139,7 @@ def test_on_the_reference_model(load_model: Callable[..., HFModel]) -> None:
         )
         # All that the prompt's last token knows is there once its last state is back.
         assert values["state_last"][-1] == pytest.approx(values["total_effect"], abs=1e-6)
+        # And it knows it from the first block on, where it reads the subject (docs/knowledge.md).
+        assert values["state_last"][0] == pytest.approx(values["total_effect"], abs=0.05)
+        assert max(values["state_last_subject"]) < 0.1
         json.dumps(dict(values), allow_nan=False)
