@@ -2,8 +2,9 @@
 
 The score is differentiated once, by every state at the mention's last token: where a direction is added with factor
 alpha, the derivative by alpha at 0 is the product of that gradient and the direction. The direction, the gradient of
-EntRec by the same state, needs the final norm and the unembedding only. So there is no second-order graph, and what
-stands in front of the mention's last token has no graph at all.
+EntRec by the same state, needs the final norm and the unembedding only. So there is no second-order graph, and the
+gradient goes down block by block, each run again for the tokens from the mention's last one on: never more than one
+block's graph is kept.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compressed_lens.lm.inside.anatomy import Anatomy
 from compressed_lens.lm.inside.inside import Inside
-from compressed_lens.lm.inside.suffix import Entry, Suffix
+from compressed_lens.lm.inside.suffix import Suffix
 from compressed_lens.lm.inspections import Consistency
 from compressed_lens.lm.protocol import Inspect
 
@@ -38,13 +38,14 @@ def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> li
     return found
 
 
-def recall_gradient(anatomy: Anatomy, states: Tensor, tokens: Tensor, *, at_once: int) -> Tensor:
+def recall_gradient(inside: Inside, states: Tensor, tokens: Tensor) -> Tensor:
     """Return the gradient, by each state [n, width], of the log-probability of its token when it is read out."""
     parts = []
+    at_once = max(1, inside.passes.logit_budget(len(states)))
     for some, token in zip(torch.split(states, at_once), torch.split(tokens, at_once), strict=True):
         with torch.enable_grad():
             state = some.detach().requires_grad_(True)
-            recall = anatomy.logits(state).log_softmax(-1).gather(1, token[:, None]).sum()
+            recall = inside.anatomy.logits(state).log_softmax(-1).gather(1, token[:, None]).sum()
         parts.append(torch.autograd.grad(recall, state)[0])
     return torch.cat(parts)
 
@@ -71,50 +72,32 @@ class _Asked:
 
 def _together(inside: Inside, asked: Sequence[_Asked]) -> list[dict[str, Any]]:
     rows = [one.row for one in asked]
-    width = max(map(len, rows))
     # Rows that must run alone must run in one piece, too.
-    behind = width if inside.strict else max(len(one.row) - one.place for one in asked)
+    behind = max(map(len, rows)) if inside.strict else max(len(one.row) - one.place for one in asked)
     suffix = Suffix.of(inside.anatomy, inside.passes, rows, tokens=behind)
     others = {row: place for place, row in enumerate(dict.fromkeys(one.other for one in asked))}
-    wanted = inside.passes.read(list(others), keep=1)[:, -1].log_softmax(-1)
-    # A graph keeps the activations of every block: no more of them at once than the pass itself had tokens.
-    at_once = max(1, len(rows) * width // (suffix.tokens * len(inside.anatomy.blocks)))
-    found: list[dict[str, Any]] = []
-    for start in range(0, len(asked), at_once):
-        some = asked[start : start + at_once]
-        other = wanted[[others[one.other] for one in some]]
-        found += _rows(inside, suffix, range(start, start + len(some)), some, other)
-    return found
+    other = inside.passes.read(list(others), keep=1)[:, -1].log_softmax(-1)[[others[one.other] for one in asked]]
 
-
-def _rows(
-    inside: Inside, suffix: Suffix, numbers: range, asked: Sequence[_Asked], other: Tensor
-) -> list[dict[str, Any]]:
-    """Return the answers for some prompts of a batch, given the log-probabilities after their one-hop prompts."""
-    entry = Entry(
-        block=0,
-        prompts=torch.tensor(numbers, device=other.device),
-        states=suffix.states[0][numbers.start : numbers.stop].clone().requires_grad_(True),
-    )
+    final = suffix.states[-1][:, -1].detach().requires_grad_(True)
     with torch.enable_grad():
-        ran = suffix.run([entry], trail=True)
-        own = inside.anatomy.logits(ran.trail[-1][:, -1]).log_softmax(-1)
+        own = inside.anatomy.logits(final).log_softmax(-1)
         score = ((own.exp() * other).sum(-1) + (other.exp() * own).sum(-1)) / 2
-    slopes = torch.autograd.grad(score.sum(), ran.trail)
+    slope = torch.zeros_like(suffix.states[-1])
+    slope[:, -1] = torch.autograd.grad(score.sum(), final)[0]
     own, scores = own.detach(), score.tolist()
-
-    index = torch.arange(len(asked), device=other.device)
-    columns = torch.tensor(
-        [suffix.column(number, one.place) for number, one in zip(numbers, asked, strict=True)], device=other.device
-    )
-    states = torch.stack([state[index, columns].detach() for state in ran.trail], dim=1)
-    slope = torch.stack([part[index, columns] for part in slopes], dim=1)
-    tokens = torch.tensor([one.token for one in asked], device=other.device).repeat_interleave(states.shape[1])
-    direction = recall_gradient(inside.anatomy, states.flatten(0, 1), tokens, at_once=len(asked)).reshape(states.shape)
-    gradient = (slope.float() * direction.float()).sum(-1).tolist()
-
     entropy, other_entropy = ((-one.exp() * one).sum(-1).tolist() for one in (own, other))
     same = (own.argmax(-1) == other.argmax(-1)).tolist()
+    del own, other, score
+
+    index = torch.arange(len(asked), device=final.device)
+    columns = torch.tensor([suffix.column(n, one.place) for n, one in enumerate(asked)], device=final.device)
+    tokens = torch.tensor([one.token for one in asked], device=final.device)
+    gradient = []
+    for layer in reversed(range(len(suffix.states))):
+        if layer < len(inside.anatomy.blocks):
+            slope = _pulled(suffix, layer, slope)
+        direction = recall_gradient(inside, suffix.states[layer][index, columns], tokens)
+        gradient.append((slope[index, columns].float() * direction.float()).sum(-1).tolist())
     return [
         {
             "score": _finite(scores[n]),
@@ -124,8 +107,17 @@ def _rows(
             "gradient": [*map(_finite, inner), _finite(last) if one.place == len(one.row) - 1 else None],
             "same_top": same[n],
         }
-        for n, (one, (*inner, last)) in enumerate(zip(asked, gradient, strict=True))
+        for n, (one, (last, *after)) in enumerate(zip(asked, zip(*gradient, strict=True), strict=True))
+        for inner in [after[::-1]]
     ]
+
+
+def _pulled(suffix: Suffix, block: int, slope: Tensor) -> Tensor:
+    """Return the gradient by what enters a block, given that by what leaves it; one block's graph lives at a time."""
+    with torch.enable_grad():
+        entered = suffix.states[block].detach().requires_grad_(True)
+        left = suffix.through(block, entered)
+    return torch.autograd.grad(left, entered, slope)[0]
 
 
 def _finite(value: float) -> float | None:

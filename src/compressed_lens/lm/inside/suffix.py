@@ -195,6 +195,7 @@ class Suffix:
     def through(self, block: int, states: Tensor) -> Tensor:
         """Pass what enters a block, one row for every prompt in order [prompts, tokens, width], through it alone."""
         rows = torch.arange(self._count, device=states.device)
+        self._passes.tokens += self._count * self.tokens if block == 0 else 0
         return self._block(block, states, rows, rows, ())[0]
 
     def _run_once(self, ids: Tensor, mask: Tensor, look: frozenset[Look]) -> None:
