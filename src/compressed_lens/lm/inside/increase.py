@@ -24,6 +24,7 @@ from torch import Tensor
 
 from compressed_lens.lm.inside.anatomy import Anatomy
 
+_ROWS = 128
 _ELEMENTS = 1 << 22
 _SMALL = 0.5
 _LARGE = 1e6
@@ -33,23 +34,25 @@ _SLACK = (1e-5, 1e-6)
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """States that vectors are added to, read out, one a prompt.
+    """States that vectors are added to, read out.
 
     Attributes:
-        log_probabilities: Of every token under the frozen read-out [prompts, vocabulary].
-        target: Of each prompt's target [prompts].
-        others: Log of the probability of all other tokens together [prompts].
-        away: Vector u with u @ v = c of the bound [prompts, width].
+        prompts: Whose state it is [states].
+        log_probabilities: Of every token under the frozen read-out [states, vocabulary].
+        target: Of the prompt's target [states].
+        others: Log of the probability of all other tokens together [states].
+        away: Vector u with u @ v = c of the bound [states, width].
     """
 
+    prompts: Tensor
     log_probabilities: Tensor
     target: Tensor
     others: Tensor
     away: Tensor
 
-    def bound(self, moves: Tensor) -> Tensor:
-        """Return what no increase exceeds, for c = `moves` [prompts, n]."""
-        others, target = self.others[:, None], self.target[:, None]
+    def bound(self, moves: Tensor, states: slice) -> Tensor:
+        """Return what no increase over the given states exceeds, for c = `moves` [states, n]."""
+        others, target = self.others[states, None], self.target[states, None]
         near = others.exp() * torch.expm1(moves)
         bound = torch.where(near > -_SMALL, -torch.log1p(near), -torch.logaddexp(target, others + moves))
         return bound + _SLACK[0] * bound.abs() + _SLACK[1]
@@ -67,7 +70,6 @@ class ReadOut:
     Attributes:
         targets: Token each prompt is asked about [prompts].
         scale: What the final norm divides by [prompts].
-        projected: Number of vectors projected to the vocabulary so far, states left out.
     """
 
     def __init__(
@@ -86,55 +88,58 @@ class ReadOut:
         bias = anatomy.unembedding_bias
         self._shift = self._matrix @ self._frozen.bias + (0.0 if bias is None else bias)
         self.targets = torch.tensor(list(targets), device=last.device)
-        self.projected = 0
+
+    @property
+    def room(self) -> int:
+        """How many vectors are read out at a time: enough for a fast matrix product, few enough to be held."""
+        return max(1, min(_ROWS, _ELEMENTS // len(self._matrix)))
 
     def select(self, prompts: Tensor) -> ReadOut:
         """Return the read-out of some of the prompts."""
         part = object.__new__(ReadOut)
-        part._matrix, part._shift, part.projected = self._matrix, self._shift, 0
+        part._matrix, part._shift = self._matrix, self._shift
         part.targets, part.scale = self.targets[prompts], self.scale[prompts]
         part._frozen = replace(self._frozen, scale=part.scale)
         return part
 
-    def base(self, states: Tensor) -> Base:
-        """Read states [prompts, width] out."""
-        logits = self._frozen.linear(states.float()) @ self._matrix.T
-        logs = logits.add_(self._shift).log_softmax(dim=-1)
-        places = self.targets[:, None]
-        target = logs.gather(1, places)[:, 0]
-        others = logs.scatter(1, places, -torch.inf).logsumexp(dim=-1)
-        shares = (logs - others[:, None]).exp_().scatter_(1, places, 0.0)
-        away = self._frozen.adjoint(shares @ self._matrix - self._matrix[self.targets])
-        return Base(log_probabilities=logs, target=target, others=others, away=away)
+    def base(self, states: Tensor, prompts: Tensor) -> Base:
+        """Read states [states, width] of prompts [states] out."""
+        logs = (self._frozen.linear(states.float(), prompts) @ self._matrix.T).add_(self._shift)
+        logs.sub_(logs.logsumexp(dim=-1, keepdim=True))
+        targets = self.targets[prompts]
+        places = targets[:, None]
+        target = logs.gather(1, places)
+        # 1 - p of a likely target has lost its digits: the others are summed without it.
+        others = logs.scatter_(1, places, -torch.inf).logsumexp(dim=-1, keepdim=True)
+        away = self._frozen.adjoint((logs - others).exp_() @ self._matrix - self._matrix[targets], prompts)
+        logs.scatter_(1, places, target)
+        return Base(prompts=prompts, log_probabilities=logs, target=target[:, 0], others=others[:, 0], away=away)
 
-    def increases(self, base: Base, vectors: Tensor, prompts: Tensor) -> Tensor:
-        """Return the exact increase [n] of vectors [n, width], each added to the state of its prompt [n].
+    def increases(self, base: Base, vectors: Tensor, states: Tensor) -> Tensor:
+        """Return the exact increase [n] of vectors [n, width], each added to one of the states [n].
 
-        Prompts in order make it fast.
+        States in order make it fast.
         """
-        self.projected += len(vectors)
-        room = max(1, _ELEMENTS // len(self._matrix))
-        parts = [
-            self._some(base, vectors[start : start + room], prompts[start : start + room])
-            for start in range(0, len(vectors), room)
-        ]
-        return torch.cat(parts) if parts else vectors.new_zeros(0)
+        parts = zip(torch.split(vectors, self.room), torch.split(states, self.room), strict=True)
+        return torch.cat([self._some(base, some, rows) for some, rows in parts])
 
-    def _some(self, base: Base, vectors: Tensor, prompts: Tensor) -> Tensor:
-        moved = self._moved(vectors, prompts).expm1_()
+    def _some(self, base: Base, vectors: Tensor, states: Tensor) -> Tensor:
+        moved = self._moved(vectors, base.prompts[states]).expm1_()
         found = torch.empty(len(vectors), device=vectors.device)
         start = 0
-        runs, sizes = torch.unique_consecutive(prompts, return_counts=True)
-        for prompt, size in zip(runs.tolist(), sizes.tolist(), strict=True):
-            found[start : start + size] = moved[start : start + size] @ base.log_probabilities[prompt].exp()
+        runs, sizes = torch.unique_consecutive(states, return_counts=True)
+        for state, size in zip(runs.tolist(), sizes.tolist(), strict=True):
+            found[start : start + size] = moved[start : start + size] @ base.log_probabilities[state].exp()
             start += size
         # 1 + a sum near -1 has lost its digits, and a huge one has overflowed: take those by logarithms.
         hard = ~((found > -_SMALL) & (found < _LARGE))
         found = -torch.log1p(found)
         if hard.any():
-            rows = prompts[hard]
+            rows = states[hard]
             del moved
-            found[hard] = -(self._moved(vectors[hard], rows) + base.log_probabilities[rows]).logsumexp(dim=-1)
+            found[hard] = -(
+                self._moved(vectors[hard], base.prompts[rows]).add_(base.log_probabilities[rows]).logsumexp(dim=-1)
+            )
         return found
 
     def _moved(self, vectors: Tensor, prompts: Tensor) -> Tensor:

@@ -44,12 +44,12 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
         state = suffix.states[block][:, -1].float()
         written = suffix.attention[block][:, -1].float()
         parts = heads_output(anatomy, suffix, block)[:, : anatomy.heads]
-        base = read.base(state)
+        base = read.base(state, every)
         attention.append(read.increases(base, written, every))
         heads.append(
             read.increases(base, parts.flatten(0, 1), every.repeat_interleave(anatomy.heads)).reshape(len(rows), -1)
         )
-        base = read.base(state + written)
+        base = read.base(state + written, every)
         ffn.append(read.increases(base, suffix.ffn[block][:, -1].float(), every))
     by_prompt = zip(*(torch.stack(part, dim=1).tolist() for part in (attention, ffn, heads)), strict=True)
     return [

@@ -49,7 +49,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
     ]
     read = ReadOut(anatomy, last, targets)
     answers: list[dict[str, Any]] = []
-    for group in _groups(suffix, logs.shape[1], anatomy.heads if settings[0].attention else 0):
+    for group in _groups(suffix, read.room, anatomy.heads):
         here, own = read.select(group), [settings[n] for n in group.tolist()]
         blocks = range(len(anatomy.blocks))
         field = Field(here, [FeedForward(anatomy, suffix, block, group) for block in blocks])
@@ -77,14 +77,14 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
     return answers
 
 
-def _groups(suffix: Suffix, vocabulary: int, heads: int) -> tuple[torch.Tensor, ...]:
-    """Return prompts in groups whose read-outs and bounds take no more room than the pass over all of them took."""
-    prompts = suffix.states[0].shape[0]
+def _groups(suffix: Suffix, room: int, heads: int) -> tuple[torch.Tensor, ...]:
+    """Return prompts in groups whose states of all blocks are read out at once, and whose bounds are held at once."""
+    prompts, blocks = suffix.states[0].shape[0], len(suffix.neurons)
     neurons = sum(part.shape[-1] for part in suffix.neurons)
-    held = neurons + sum(part.shape[-1] * part.shape[-2] * heads for part in suffix.values)
-    each = len(suffix.neurons) * vocabulary + 3 * held
+    neurons = max([neurons, *(part.shape[-1] * part.shape[-2] * heads * blocks for part in suffix.values[:1])])
     passed = prompts * suffix.width * suffix.neurons[0].shape[-1]
-    return torch.split(torch.arange(prompts, device=suffix.states[0].device), max(1, passed // each))
+    size = max(1, min(room // blocks, passed // neurons))
+    return torch.split(torch.arange(prompts, device=suffix.states[0].device), size)
 
 
 def _told(found: Found) -> dict[str, Any]:

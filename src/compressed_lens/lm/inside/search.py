@@ -11,11 +11,12 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from compressed_lens.lm.inside.increase import Base, ReadOut
+from compressed_lens.lm.inside.increase import ReadOut
 from compressed_lens.lm.inside.writers import Writer
 
 _SHARE = 8
 _LEAST = 16
+_PART = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,10 @@ class Field:
     def __init__(self, read: ReadOut, writers: Sequence[Writer]) -> None:
         self._read = read
         self._writers = writers
-        self._bases: list[Base] = [read.base(writer.state) for writer in writers]
+        self._prompts = len(read.targets)
+        every = torch.arange(self._prompts, device=read.targets.device)
+        # All blocks at once: matrix products of a few rows are slow.
+        self._base = read.base(torch.cat([writer.state for writer in writers]), every.repeat(len(writers)))
         self._firsts = [0, *accumulate(writer.count for writer in writers)][:-1]
         self._starts = torch.tensor(self._firsts, device=read.targets.device)
 
@@ -60,10 +64,10 @@ class Field:
     def bounds(self) -> Tensor:
         """Return what no neuron's increase exceeds [prompts, neurons]; minus infinity where there is no neuron."""
         found = []
-        for writer, base in zip(self._writers, self._bases, strict=True):
-            moves = writer.moves(base.away)
-            absent = moves == -torch.inf
-            found.append(base.bound(moves).masked_fill_(absent, -torch.inf))
+        for block, writer in enumerate(self._writers):
+            states = slice(block * self._prompts, (block + 1) * self._prompts)
+            moves = writer.moves(self._base.away[states])
+            found.append(self._base.bound(moves, states).masked_fill_(moves == -torch.inf, -torch.inf))
         return torch.cat(found, dim=1)
 
     def has(self, block: int, neuron: int) -> bool:
@@ -76,13 +80,15 @@ class Field:
 
     def exact(self, prompts: Tensor, neurons: Tensor) -> Tensor:
         """Return the increases [n] of neurons [n], by number, of prompts [n]."""
-        found = torch.empty(len(neurons), device=neurons.device)
         blocks = torch.bucketize(neurons, self._starts, right=True) - 1
-        for block in torch.unique(blocks).tolist():
-            own = (blocks == block).nonzero()[:, 0]
-            own = own[prompts[own].argsort(stable=True)]
-            vectors = self._writers[block].vectors(prompts[own], neurons[own] - self._starts[block])
-            found[own] = self._read.increases(self._bases[block], vectors, prompts[own])
+        states = blocks * self._prompts + prompts
+        found = torch.empty(len(neurons), device=neurons.device)
+        for part in torch.split(states.argsort(stable=True), _PART):
+            vectors = [self._base.away[:0]]
+            runs, sizes = torch.unique_consecutive(blocks[part], return_counts=True)
+            for block, own in zip(runs.tolist(), torch.split(part, sizes.tolist()), strict=True):
+                vectors.append(self._writers[block].vectors(prompts[own], neurons[own] - self._starts[block]))
+            found[part] = self._read.increases(self._base, torch.cat(vectors), states[part])
         return found
 
     def best(self, tops: Sequence[int], reach: Sequence[float | None]) -> list[Found]:
