@@ -137,6 +137,7 @@ def test_what_matters() -> None:
         "drop_flagged": 1.0,
         "drop_random": pytest.approx(0.1),
         "difference": pytest.approx(0.9),
+        "margin": pytest.approx(0.8),
         "matters": True,
     }
     assert judged(-1.0, -1.25, [-1.0, -1.2], least=0.1)["matters"] is False
@@ -179,9 +180,13 @@ def test_ablation_by_hand(by: Any) -> None:
 
 def test_a_flagged_set_that_does_not_matter_is_reported_as_such() -> None:
     flags = {"ffn": {"neurons": [[*A, 0.3]]}}
-    _, record = drive(NeuronAblation(draws=2), [[flags, flags], [effect(0.8, [0.79] * 2, [[0.8, 0.7]] * 2)]])
-    assert record.values["matters"] is False
-    assert record.values["outcome"] == "no more than random neurons"
+    for random, outcome in (
+        ([0.8, 0.7], "no more than random neurons"),
+        ([0.8, 0.82], "hardly more than random neurons"),
+    ):
+        _, record = drive(NeuronAblation(draws=2), [[flags, flags], [effect(0.8, [0.79] * 2, [random] * 2)]])
+        assert record.values["matters"] is False
+        assert record.values["outcome"] == outcome
 
 
 def test_nothing_flagged() -> None:

@@ -27,12 +27,13 @@ def judged(before: float, flagged: float, random: Sequence[float], *, least: flo
         least: How much further, in nats, it must fall with the flagged set than with every random one to matter.
     """
     drop, drops = before - flagged, [before - value for value in random]
-    mean = sum(drops) / len(drops)
+    mean, margin = sum(drops) / len(drops), drop - max(drops)
     return {
         "drop_flagged": drop,
         "drop_random": mean,
         "difference": drop - mean,
-        "matters": drop - max(drops) > 0 and drop - max(drops) >= least,
+        "margin": margin,
+        "matters": margin > 0 and margin >= least,
     }
 
 
@@ -41,10 +42,10 @@ class NeuronAblation:
     """Set the flagged feed-forward neurons of a fact to zero at the last token, and random ones for comparison.
 
     Values: `log_probability` of the object's first token; `drop_flagged` and `drop_random` (fall of it, in nats, with
-    the flagged set and, on average, with a random one, at zero), `difference` of the two, `matters` (see `judged`),
+    the flagged set and, on average, with a random one, at zero), `difference` of the two, `margin` to the worst random set, `matters` (see `judged`),
     `kept_flagged` (whether the likeliest token stays) and `kept_random` (share of the random sets with which it does),
     `flagged` (how many), `neurons` [block, index, score], `by_block`; the same for the neurons that full precision
-    flags, ablated here: `full_drop_flagged`, `full_drop_random`, `full_difference`, `full_matters`,
+    flags, ablated here: `full_drop_flagged`, `full_drop_random`, `full_difference`, `full_margin`, `full_matters`,
     `full_kept_flagged`, `full_kept_random`; `shared` (share of full precision's that are flagged here, too); `outcome`.
 
     Attributes:
@@ -161,7 +162,8 @@ class NeuronAblation:
                 found.update(kept_flagged=read["kept"][number], kept_random=sum(kept) / len(kept))
                 values.update({f"{name}{key}": value for key, value in found.items()})
         if own:
-            values["outcome"] = "matters" if values["matters"] else "no more than random neurons"
+            amount = "hardly" if values["margin"] > 0 else "no"
+            values["outcome"] = "matters" if values["matters"] else f"{amount} more than random neurons"
         return Record(values=values)
 
     def _flag(self, target: str) -> Neurons | IntegratedNeurons:
