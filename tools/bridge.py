@@ -2,8 +2,9 @@
 
     python tools/bridge.py [--model reference]
 
-prints the figures of docs/multihop.md, "How the reference model recalls". Everything is read or changed at three places:
-the mention's last token, the token behind it, and the prompt's last token. Shares are over chains, with Wilson intervals.
+prints the figures of docs/multihop.md, "How the reference model recalls". Everything is read or changed at three
+places: the mention's last token, the token behind it, and the prompt's last token. Shares are over chains, in percent,
+with Wilson intervals.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def _donor(chains: Chains, number: int, dice: Random) -> int:
 def _share(parts: Sequence[Tensor]) -> str:
     """Return the mean of 0, 0.5 and 1 as a percentage, with its 95 % interval."""
     values = torch.cat([part.float() for part in parts])
-    found = rate_interval(float(values.sum()), len(values))
+    found = rate_interval(round(float(values.sum())), len(values))
     return f"{100 * float(values.mean()):.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
 
 

@@ -23,25 +23,32 @@ from compressed_lens.lm.inspections import Consistency
 from compressed_lens.lm.protocol import Inspect
 
 Ids = tuple[int, ...]
+_COPIES = 4
 
 
 def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[dict[str, Any]]:
     """Answer `Consistency` requests, in order; equal one-hop prompts of a batch are run once."""
     asked = [_Asked.of(inside, request) for request in requests]
     found: list[dict[str, Any]] = [{} for _ in requests]
+    # As many tokens of a batch have a gradient as its longest way from mention to end has: like goes with like.
+    kinds: dict[int, list[int]] = {}
+    for number, one in enumerate(asked):
+        kinds.setdefault((len(one.row) - 1 - one.place).bit_length(), []).append(number)
+    for numbers in kinds.values():
 
-    def work(batch: Sequence[int]) -> None:
-        for number, values in zip(batch, _together(inside, [asked[n] for n in batch]), strict=True):
-            found[number] = values
+        def work(batch: Sequence[int], numbers: Sequence[int] = numbers) -> None:
+            chosen = [numbers[n] for n in batch]
+            for number, values in zip(chosen, _together(inside, [asked[n] for n in chosen]), strict=True):
+                found[number] = values
 
-    inside.each([len(one.row) for one in asked], work, batch_tokens)
+        inside.each([len(asked[number].row) for number in numbers], work, batch_tokens)
     return found
 
 
 def recall_gradient(inside: Inside, states: Tensor, tokens: Tensor) -> Tensor:
     """Return the gradient, by each state [n, width], of the log-probability of its token when it is read out."""
     parts = []
-    at_once = max(1, inside.passes.logit_budget(len(states)))
+    at_once = _at_once(inside, len(states))
     for some, token in zip(torch.split(states, at_once), torch.split(tokens, at_once), strict=True):
         with torch.enable_grad():
             state = some.detach().requires_grad_(True)
@@ -78,20 +85,22 @@ def _together(inside: Inside, asked: Sequence[_Asked]) -> list[dict[str, Any]]:
     others = {row: place for place, row in enumerate(dict.fromkeys(one.other for one in asked))}
     other = inside.passes.read(list(others), keep=1)[:, -1].log_softmax(-1)[[others[one.other] for one in asked]]
 
-    final = suffix.states[-1][:, -1].detach().requires_grad_(True)
-    with torch.enable_grad():
-        own = inside.anatomy.logits(final).log_softmax(-1)
-        score = ((own.exp() * other).sum(-1) + (other.exp() * own).sum(-1)) / 2
+    parts = [
+        _scored(inside, state, log)
+        for state, log in zip(
+            torch.split(suffix.states[-1][:, -1], _at_once(inside, len(asked))),
+            torch.split(other, _at_once(inside, len(asked))),
+            strict=True,
+        )
+    ]
     slope = torch.zeros_like(suffix.states[-1])
-    slope[:, -1] = torch.autograd.grad(score.sum(), final)[0]
-    own, scores = own.detach(), score.tolist()
-    entropy, other_entropy = ((-one.exp() * one).sum(-1).tolist() for one in (own, other))
-    same = (own.argmax(-1) == other.argmax(-1)).tolist()
-    del own, other, score
+    slope[:, -1] = torch.cat([part.slope for part in parts])
+    values = [value for part in parts for value in part.values]
+    del other
 
-    index = torch.arange(len(asked), device=final.device)
-    columns = torch.tensor([suffix.column(n, one.place) for n, one in enumerate(asked)], device=final.device)
-    tokens = torch.tensor([one.token for one in asked], device=final.device)
+    index = torch.arange(len(asked), device=slope.device)
+    columns = torch.tensor([suffix.column(n, one.place) for n, one in enumerate(asked)], device=slope.device)
+    tokens = torch.tensor([one.token for one in asked], device=slope.device)
     gradient = []
     for layer in reversed(range(len(suffix.states))):
         if layer < len(inside.anatomy.blocks):
@@ -99,17 +108,42 @@ def _together(inside: Inside, asked: Sequence[_Asked]) -> list[dict[str, Any]]:
         direction = recall_gradient(inside, suffix.states[layer][index, columns], tokens)
         gradient.append((slope[index, columns].float() * direction.float()).sum(-1).tolist())
     return [
-        {
-            "score": _finite(scores[n]),
-            "entropy": _finite(entropy[n]),
-            "other_entropy": _finite(other_entropy[n]),
-            # Nothing reads the last state anywhere but at the end.
-            "gradient": [*map(_finite, inner), _finite(last) if one.place == len(one.row) - 1 else None],
-            "same_top": same[n],
-        }
-        for n, (one, (last, *after)) in enumerate(zip(asked, zip(*gradient, strict=True), strict=True))
-        for inner in [after[::-1]]
+        # Nothing reads the last state anywhere but at the end.
+        {**value, "gradient": [*map(_finite, slopes[:0:-1]), _finite(slopes[0]) if at_the_end else None]}
+        for value, slopes, at_the_end in zip(
+            values, zip(*gradient, strict=True), (one.place == len(one.row) - 1 for one in asked), strict=True
+        )
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Score:
+    """Scores of some prompts: what is answered of them, and the gradient by their last states [n, width]."""
+
+    values: list[dict[str, Any]]
+    slope: Tensor
+
+
+def _scored(inside: Inside, states: Tensor, other: Tensor) -> _Score:
+    """Score last states [n, width] against log-probabilities after the one-hop prompts [n, vocabulary]."""
+    with torch.enable_grad():
+        final = states.detach().requires_grad_(True)
+        own = inside.anatomy.logits(final).log_softmax(-1)
+        score = ((own.exp() * other).sum(-1) + (other.exp() * own).sum(-1)) / 2
+    (slope,) = torch.autograd.grad(score.sum(), final)
+    own = own.detach()
+    entropy, other_entropy = ((-one.exp() * one).sum(-1).tolist() for one in (own, other))
+    same = (own.argmax(-1) == other.argmax(-1)).tolist()
+    values = [
+        {"score": _finite(a), "entropy": _finite(b), "other_entropy": _finite(c), "same_top": d}
+        for a, b, c, d in zip(score.tolist(), entropy, other_entropy, same, strict=True)
+    ]
+    return _Score(values=values, slope=slope)
+
+
+def _at_once(inside: Inside, rows: int) -> int:
+    """Return how many rows may have logits with a graph: about four copies, so a quarter of what a pass may keep."""
+    return max(1, min(-(-rows // _COPIES), inside.passes.logit_budget(rows)))
 
 
 def _pulled(suffix: Suffix, block: int, slope: Tensor) -> Tensor:

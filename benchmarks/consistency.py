@@ -1,0 +1,145 @@
+"""Gradients of the consistency score: block by block against the second-order graph, side by side in one run.
+
+The published way (rendered in `tests/lm/inside/literal_consistency.py`) takes the states of every layer from one pass,
+adds alpha times the gradient of EntRec to the mention's last token in a second one, reads the one-hop prompts in a
+third, and differentiates the score by every alpha, with a graph through all three. Ours is `lm/inside/consistency.py`.
+All are timed in turns, so that a busy machine disturbs them alike; medians of CPU seconds are printed, and the peak of
+live tensors next to that of a plain forward pass over the same two-hop prompts in the same batches, keys and values
+kept.
+
+A graph that large bounds the batch. So the published way is timed in the same batches, in batches of 8 (its code's
+inner batch), and in batches so small that its peak is no higher than ours.
+
+    PYTHONPATH=src:. python benchmarks/consistency.py [--chains 256] [--repeats 5] [--blocks 12] [--vocabulary 16000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from benchmarks.integrated_neurons import MIB, peak, seconds
+from tests.lm.inside.literal_consistency import Asked, second_order
+from torch import Tensor
+
+from compressed_lens.lm.hf import HFModel
+from compressed_lens.lm.inside.consistency import run
+from compressed_lens.lm.inspections import Consistency
+from compressed_lens.lm.locate import locate_model
+from compressed_lens.lm.protocol import Inspect, Prompt
+from compressed_lens.tasks import load_task
+
+
+def requests_of(count: int, shots: int) -> list[Inspect]:
+    """Return chains of the test bed, each behind `shots` others."""
+    items = load_task("testbed-twohop").items
+    items = items[:: max(1, len(items) // (count + shots))][: count + shots]
+    stated = [f"{item.fields['prompt']} {item.answers[0]}. " for item in items]
+    found = []
+    for n, item in enumerate(items[:count]):
+        before = "".join(stated[(n + 1 + k) % len(stated)] for k in range(shots))
+        chain = item.extra["chain"]
+        by = Consistency(other=Prompt(text=before + chain["second"]), mention=chain["mention"], target=chain["e2"])
+        found.append(Inspect(prompt=Prompt(text=before + item.fields["prompt"]), by=by))
+    return found
+
+
+def in_ids(model: HFModel, request: Inspect) -> Asked:
+    """Return a request in token ids."""
+    by: Any = request.by
+    return Asked(
+        row=model.encode(request.prompt),
+        other=model.encode(by.other),
+        place=model._reader.place(request.prompt, by.mention),
+        token=model._reader.first(request.prompt, by.target, by.mention),
+    )
+
+
+def varied(model: HFModel, blocks: int, vocabulary: int) -> HFModel:
+    """Return a random model of the same width with so many blocks and tokens."""
+    import transformers
+
+    config = copy.deepcopy(model.module.config)
+    config.num_hidden_layers = blocks
+    config.vocab_size = max(vocabulary, config.vocab_size)
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[0]] * blocks
+    torch.manual_seed(0)
+    module = transformers.AutoModelForCausalLM.from_config(config).requires_grad_(False)
+    return HFModel(module, model.tokenizer, weights="random", name=f"random, {config.vocab_size} tokens")
+
+
+def compare(model: HFModel, requests: Sequence[Inspect], repeats: int, batch_tokens: int) -> None:
+    """Time all ways on the same prompts and print them."""
+    asked = sorted((in_ids(model, request) for request in requests), key=lambda one: len(one.row))
+    size = max(1, batch_tokens // max(len(one.row) for one in asked))
+
+    def second(batch: int) -> list[tuple[Tensor, Tensor]]:
+        return [second_order(model, asked[start : start + batch]) for start in range(0, len(asked), batch)]
+
+    def ours() -> list[dict[str, Any]]:
+        return run(model._inside, requests, batch_tokens=batch_tokens)
+
+    def plain() -> None:
+        for start in range(0, len(asked), size):
+            model._passes.start([one.row for one in asked[start : start + size]])
+
+    slopes = torch.cat([slope for _, slope in second(size)])
+    order = sorted(range(len(requests)), key=lambda n: len(model.encode(requests[n].prompt)))
+    found = ours()
+    own = torch.tensor([found[n]["gradient"][: slopes.shape[1]] for n in order])
+    gap = float(((own - slopes).abs().amax(1) / slopes.abs().amax(1)).max())
+    agree = float(((own > 0) == (slopes > 0)).float().mean())
+    small = max(1, size * peak(ours) // peak(lambda: second(size)))
+    ways: dict[str, Callable[[], Any]] = {
+        f"second-order graph, by {size}": lambda: second(size),
+        "second-order graph, by 8": lambda: second(8),
+        f"second-order graph, by {small}": lambda: second(small),
+        "block by block": ours,
+        "plain forward": plain,
+    }
+    took: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(repeats):
+        for way, work in ways.items():
+            took[way].append(seconds(work))
+    tails = statistics.mean(len(one.row) - one.place for one in asked)
+    print(
+        f"\n{model.name}, {slopes.shape[1]} blocks: {len(asked)} chains of "
+        f"{statistics.mean(len(one.row) for one in asked):.0f} tokens, {tails:.1f} from the mention's last on, "
+        f"{len({tuple(one.other) for one in asked})} one-hop prompts, batches of {size}"
+    )
+    fast = statistics.median(took["block by block"])
+    once = peak(plain)
+    for way, work in ways.items():
+        median, most = statistics.median(took[way]), peak(work)
+        whole = (model.memory_bytes + most) / (model.memory_bytes + once)
+        print(
+            f"  {way:28s} {median:8.3f} CPU s  x {median / fast:5.1f}   peak {most / MIB:7.1f} MiB: "
+            f"x {most / once:5.2f} of a plain forward's (with the weights x {whole:.2f})"
+        )
+    print(f"  largest difference of a gradient: {gap:.1e} of the chain's largest one; same sign: {agree:.2%}")
+
+
+def main() -> None:
+    """Compare both ways on the model, and on random ones of more blocks and tokens."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="reference")
+    parser.add_argument("--chains", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--shots", type=int, default=0, help="chains stated before each prompt")
+    parser.add_argument("--blocks", type=int, default=12, help="blocks of the random model")
+    parser.add_argument("--vocabulary", type=int, default=16000, help="tokens of the random model")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = HFModel.load(locate_model(options.model), device="cpu")
+    for one in (model, varied(model, options.blocks, options.vocabulary)):
+        compare(one, requests_of(options.chains, options.shots), options.repeats, options.batch_tokens)
+
+
+if __name__ == "__main__":
+    main()
