@@ -42,11 +42,12 @@ class NeuronAblation:
     """Set the flagged feed-forward neurons of a fact to zero at the last token, and random ones for comparison.
 
     Values: `log_probability` of the object's first token; `drop_flagged` and `drop_random` (fall of it, in nats, with
-    the flagged set and, on average, with a random one, at zero), `difference` of the two, `margin` to the worst random set, `matters` (see `judged`),
-    `kept_flagged` (whether the likeliest token stays) and `kept_random` (share of the random sets with which it does),
-    `flagged` (how many), `neurons` [block, index, score], `by_block`; the same for the neurons that full precision
-    flags, ablated here: `full_drop_flagged`, `full_drop_random`, `full_difference`, `full_margin`, `full_matters`,
-    `full_kept_flagged`, `full_kept_random`; `shared` (share of full precision's that are flagged here, too); `outcome`.
+    the flagged set and, on average, with a random one, at zero), `difference` of the two, `margin` (how much further
+    than with every random one), `matters` (see `judged`), `kept_flagged` (whether the likeliest token stays) and
+    `kept_random` (share of the random sets with which it does), `flagged` (how many), `neurons` [block, index, score],
+    `by_block`; the same for the neurons that full precision flags, ablated here: `full_drop_flagged`,
+    `full_drop_random`, `full_difference`, `full_margin`, `full_matters`, `full_kept_flagged`, `full_kept_random`;
+    `shared` (share of full precision's that are flagged here, too); `outcome`.
 
     Attributes:
         by: Score that flags: "log_probability" (increase, Yu & Ananiadou 2024) or "integrated_gradients" (Dai et al.
