@@ -72,10 +72,8 @@ def _settings(request: Request) -> list[Any]:
             return ["score", form, list(request.continuations)]
         case Trace():
             return ["trace", [request.prompt.text is None, bool(request.prompt.prefill)], request.continuation]
-        case Read():
-            return ["read", request.text]
-        case Embed():
-            return ["embed", request.text]
+        case Read() | Embed():
+            return [type(request).__name__.lower(), request.text]
         case Attribute():
             return ["attribute", request.target, request.within, request.method, request.steps]
         case Inspect():

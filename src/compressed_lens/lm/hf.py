@@ -168,9 +168,12 @@ class HFModel:
         """Raise what executing `request` would raise because of this request alone.
 
         Raises:
-            ModelError: The prompt cannot be rendered or is too long for the context, or there is nothing to read.
+            ModelError: The prompt cannot be rendered or is too long for the context, there is nothing to read, or the
+                architecture is not one that can be looked into.
         """
         self._reader.check(request)
+        if isinstance(request, Inspect):
+            self._inside.check(request)
 
     def generate(self, requests: Sequence[Generate], *, batch_tokens: int = BATCH_TOKENS) -> list[Generation]:
         """Answer every request, in order; greedily, or drawn where it has a temperature.

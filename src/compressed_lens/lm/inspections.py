@@ -92,6 +92,7 @@ class Neurons:
     """
 
     runs: ClassVar[str] = f"{_HERE}.neurons:run"
+    of_neurons: ClassVar[bool] = True
     passes: ClassVar[int] = 3
 
     target: str = ""
@@ -122,6 +123,7 @@ class QueryNeurons:
     """
 
     runs: ClassVar[str] = f"{_HERE}.query:run"
+    of_neurons: ClassVar[bool] = True
     passes: ClassVar[int] = 3
 
     target: str = ""
@@ -142,13 +144,14 @@ class IntegratedNeurons:
     Attributes:
         target: Answer whose first token counts.
         steps: Parts the path is cut into; 20 in the reference.
-        rule: Riemann rule (see `lm.inside.integrated.quadrature`): "right" is the paper's, "left" its code's, "linspace"
-            Eleuther's.
+        rule: Riemann rule (see `lm.inside.integrated.quadrature`): "right" is the paper's, "left" its code's,
+            "linspace" Eleuther's.
         share: Least share of the largest attribution; 0.2 in the reference.
         most: Longest list.
     """
 
     runs: ClassVar[str] = f"{_HERE}.integrated:run"
+    of_neurons: ClassVar[bool] = True
     passes: ClassVar[int] = 6
 
     target: str
@@ -175,6 +178,7 @@ class Intervene:
     """
 
     runs: ClassVar[str] = f"{_HERE}.intervene:run"
+    of_neurons: ClassVar[bool] = True
     passes: ClassVar[int] = 3
 
     target: str

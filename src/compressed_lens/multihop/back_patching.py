@@ -94,7 +94,7 @@ class BackPatching:
             summary="The same with states of another chain",
         ),
         Metric(
-            name="two_hop",
+            name="unpatched",
             value="composed_correct",
             direction="higher",
             unit="rate",

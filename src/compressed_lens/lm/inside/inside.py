@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from compressed_lens.errors import ModelError
 from compressed_lens.lm.batching import pack, run_halving
 from compressed_lens.lm.forward import Passes
 from compressed_lens.lm.inside.anatomy import Anatomy
+from compressed_lens.lm.protocol import Inspect
 from compressed_lens.lm.reading import Reader
 
 if TYPE_CHECKING:
@@ -35,14 +37,33 @@ class Inside:
         self.strict = strict
         self._name = name
 
-    @cached_property
+    @property
     def anatomy(self) -> Anatomy:
         """Its blocks and read-out, proven to be what the model computes.
 
         Raises:
             ModelError: The architecture is not understood.
         """
-        return Anatomy.of(self.passes, name=self._name)
+        if isinstance(self._opened, ModelError):
+            raise self._opened
+        return self._opened
+
+    @cached_property
+    def _opened(self) -> Anatomy | ModelError:
+        try:
+            return Anatomy.of(self.passes, name=self._name)
+        except ModelError as error:
+            return error
+
+    def check(self, request: Inspect) -> None:
+        """Raise what makes this request impossible for this model, before anything is run.
+
+        Raises:
+            ModelError: The architecture is not understood, or its neurons are asked for and cannot be told.
+        """
+        anatomy = self.anatomy
+        for block in anatomy.blocks if getattr(request.by, "of_neurons", False) else ():
+            anatomy.down(block.index)
 
     def text(self, token: int) -> str:
         """Return a token as text, spaces kept."""
