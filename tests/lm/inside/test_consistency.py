@@ -66,7 +66,7 @@ def exactly(model: HFModel) -> HFModel:
 
 def unproven(model: HFModel) -> HFModel:
     """Leave out the proof of the anatomy, whose eager attention caps what Gemma 2's usual one does not."""
-    model._inside.__dict__["anatomy"] = Anatomy(model._passes, name="unproven")
+    model._inside.__dict__["_opened"] = Anatomy(model._passes, name="unproven")
     return model
 
 
@@ -179,6 +179,19 @@ def test_packed_weights_have_the_gradients_of_what_they_compute(packed: HFModel)
     assert found["score"] == pytest.approx(float(scores[0]), rel=1e-4)
     largest = float(slopes.abs().max())
     assert found["gradient"][:-1] == pytest.approx(slopes[0].tolist(), rel=1e-3, abs=1e-4 * largest)
+
+
+def test_small_gradients_survive_half_precision(tiny_llama: HFModel) -> None:
+    module = copy.deepcopy(tiny_llama.module)
+    with torch.no_grad():  # a stream so large that the gradient by it is too small for float16
+        module.model.embed_tokens.weight.mul_(2.0**10)
+    rounded = module.to(torch.float16)
+    half = HFModel(rounded, tiny_llama.tokenizer, weights="half")
+    exact = HFModel(copy.deepcopy(rounded).float(), tiny_llama.tokenizer, weights="exact")
+    for one, other in zip(ask(half, *ASKED), ask(exact, *ASKED), strict=True):
+        assert one["score"] == pytest.approx(other["score"], rel=0.1)
+        assert 0 < abs(other["gradient"][1]) < 1e-3
+        assert one["gradient"][1] == pytest.approx(other["gradient"][1], rel=0.2, abs=0)
 
 
 def test_what_is_not_finite_is_none(tiny_llama: HFModel) -> None:

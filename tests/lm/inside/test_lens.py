@@ -117,7 +117,7 @@ def test_what_is_not_finite_is_none(tiny_llama: HFModel) -> None:
     with torch.no_grad():
         module.model.layers[1].mlp.down_proj.weight.fill_(math.inf)
     broken = HFModel(module, tiny_llama.tokenizer, weights="broken")
-    broken._inside.__dict__["anatomy"] = type(tiny_llama._inside.anatomy)(broken._passes, name="broken")
+    broken._inside.__dict__["_opened"] = type(tiny_llama._inside.anatomy)(broken._passes, name="broken")
     found = ask(broken, ASKED[0])[0]
     assert [value is None for value in found["log_probability"]] == [False, False, True, True]
     assert found["rank"][2:] == [None, None]

@@ -24,6 +24,8 @@ from compressed_lens.lm.protocol import Inspect
 
 Ids = tuple[int, ...]
 _COPIES = 4
+# A power of two changes no digit; it keeps small gradients of half precision from vanishing.
+_LOUDER = 2.0**10
 
 
 def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[dict[str, Any]]:
@@ -53,7 +55,7 @@ def recall_gradient(inside: Inside, states: Tensor, tokens: Tensor) -> Tensor:
         with torch.enable_grad():
             state = some.detach().requires_grad_(True)
             recall = inside.anatomy.logits(state).log_softmax(-1).gather(1, token[:, None]).sum()
-        parts.append(torch.autograd.grad(recall, state)[0])
+        parts.append(torch.autograd.grad(recall * _LOUDER, state)[0].float() / _LOUDER)
     return torch.cat(parts)
 
 
@@ -93,7 +95,7 @@ def _together(inside: Inside, asked: Sequence[_Asked]) -> list[dict[str, Any]]:
             strict=True,
         )
     ]
-    slope = torch.zeros_like(suffix.states[-1])
+    slope = torch.zeros_like(suffix.states[-1], dtype=torch.float32)
     slope[:, -1] = torch.cat([part.slope for part in parts])
     values = [value for part in parts for value in part.values]
     del other
@@ -106,7 +108,7 @@ def _together(inside: Inside, asked: Sequence[_Asked]) -> list[dict[str, Any]]:
         if layer < len(inside.anatomy.blocks):
             slope = _pulled(suffix, layer, slope)
         direction = recall_gradient(inside, suffix.states[layer][index, columns], tokens)
-        gradient.append((slope[index, columns].float() * direction.float()).sum(-1).tolist())
+        gradient.append((slope[index, columns] * direction).sum(-1).tolist())
     return [
         # Nothing reads the last state anywhere but at the end.
         {**value, "gradient": [*map(_finite, slopes[:0:-1]), _finite(slopes[0]) if at_the_end else None]}
@@ -130,7 +132,7 @@ def _scored(inside: Inside, states: Tensor, other: Tensor) -> _Score:
         final = states.detach().requires_grad_(True)
         own = inside.anatomy.logits(final).log_softmax(-1)
         score = ((own.exp() * other).sum(-1) + (other.exp() * own).sum(-1)) / 2
-    (slope,) = torch.autograd.grad(score.sum(), final)
+    slope = torch.autograd.grad(score.sum() * _LOUDER, final)[0].float() / _LOUDER
     own = own.detach()
     entropy, other_entropy = ((-one.exp() * one).sum(-1).tolist() for one in (own, other))
     same = (own.argmax(-1) == other.argmax(-1)).tolist()
@@ -147,11 +149,16 @@ def _at_once(inside: Inside, rows: int) -> int:
 
 
 def _pulled(suffix: Suffix, block: int, slope: Tensor) -> Tensor:
-    """Return the gradient by what enters a block, given that by what leaves it; one block's graph lives at a time."""
+    """Return the gradient by what enters a block, given that by what leaves it, both float32.
+
+    One block's graph lives at a time. Small gradients go through it as large ones: half precision would lose them.
+    """
+    size = slope.abs().amax(dim=(1, 2), keepdim=True)
+    size = torch.where(size > 0, 2.0 ** size.log2().floor(), 1.0)
     with torch.enable_grad():
         entered = suffix.states[block].detach().requires_grad_(True)
         left = suffix.through(block, entered)
-    return torch.autograd.grad(left, entered, slope)[0]
+    return torch.autograd.grad(left, entered, (slope / size).to(left.dtype))[0].float() * size
 
 
 def _finite(value: float) -> float | None:
