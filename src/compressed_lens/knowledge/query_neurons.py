@@ -21,10 +21,12 @@ class QueryNeuronsOfFacts:
     """Trace the top attention neurons of a fact back to what they read, and compare with full precision.
 
     Values: `embedding`, `attention`, `ffn` [blocks] (shares of the top attention neurons' increases, nats), `total`
-    (sum of those increases); `kept` (share of full precision's query neurons that are query neurons here), `jaccard`,
-    `jaccard_null` (its mean for random sets with as many neurons in every block), `jaccard_p`; `from_ffn` (share of
-    `total` that feed-forward parts gave; None where `total` is not positive); `top` (the 10 best: block, index, score);
-    `right`, `full_right` (whether the target is the likeliest token), `token`.
+    (sum of those increases), `from_embedding` and `from_ffn` (shares of `total` that the embedding and feed-forward
+    parts gave; None where `total` is not positive); `found` (number of query neurons, at most `top`; attention neurons
+    of the first block read the embedding and have none); None where full precision has none: `kept` (share of full
+    precision's query neurons that are query neurons here), `jaccard`, `jaccard_null` (its mean for random sets with as
+    many neurons in every block), `jaccard_p`; `top` (the 10 best: block, index, score); `right`, `full_right` (whether
+    the target is the likeliest token), `token`.
 
     Attributes:
         top: Query neurons compared.
@@ -56,6 +58,14 @@ class QueryNeuronsOfFacts:
             direction="neither",
             unit="rate",
             summary="The same for random sets with as many neurons in every block",
+        ),
+        Metric(
+            name="from_embedding",
+            value="from_embedding",
+            direction="neither",
+            unit="rate",
+            summary="Share of the top attention neurons' increases that the embedding gave (median)",
+            statistic="median",
         ),
         Metric(
             name="from_ffn",
@@ -107,15 +117,17 @@ class QueryNeuronsOfFacts:
         asked = Inspect(prompt=Prompt(text=item.fields["prompt"]), by=by)
         full, own = (cast(Inspection, one).values for one in (yield [Ask(to="full", request=asked), asked]))
         before, after = scored(full), scored(own)
-        found = agreement(before, after, full["of"])
+        found = agreement(before, after, full["of"]) if before else None
         total = own["total"]
         return Record(
             values={
                 **{name: own[name] for name in ("embedding", "attention", "ffn", "total", "token")},
-                "kept": len(before.keys() & after.keys()) / len(before),
-                "jaccard": found.jaccard,
-                "jaccard_null": found.expected,
-                "jaccard_p": found.p,
+                "found": len(after),
+                "kept": len(before.keys() & after.keys()) / len(before) if before else None,
+                "jaccard": found.jaccard if found else None,
+                "jaccard_null": found.expected if found else None,
+                "jaccard_p": found.p if found else None,
+                "from_embedding": own["embedding"] / total if total > 0 else None,
                 "from_ffn": sum(own["ffn"]) / total if total > 0 else None,
                 "top": own["neurons"][:_LISTED],
                 "right": own["predicted"],

@@ -112,9 +112,9 @@ class QueryNeurons:
     the value neuron's increase; shares are summed over the top `values` attention value neurons.
 
     Values: `embedding`, `attention`, `ffn` [blocks] (shares of whole sub-layers; with the embedding they add up to
-    `total`, the sum of the value neurons' increases), `neurons` (the top ones, best first, `[block, index, score]`),
-    `of` [blocks] (how many there are), all in nats; `token`; `predicted` (whether the target is the model's likeliest
-    token).
+    `total`, the sum of the value neurons' increases), `neurons` (the top ones with a share above 0, best first,
+    `[block, index, score]`), `of` [blocks] (how many there are), all in nats; `token`; `predicted` (whether the target
+    is the model's likeliest token).
 
     Attributes:
         target: Answer whose first token counts; "" takes the token the model predicts.

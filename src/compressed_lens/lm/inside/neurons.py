@@ -42,11 +42,14 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
     if len(suffix.neurons) < len(anatomy.blocks):
         anatomy.down_weight(len(suffix.neurons))  # says why
     last = suffix.states[-1][:, -1]
-    logs = anatomy.logits(last).log_softmax(dim=-1)
+    logs = anatomy.logits(last)
+    logs.sub_(logs.logsumexp(dim=-1, keepdim=True))
     targets = [
         inside.reader.first(request.prompt, by.target) if by.target else int(logs[n].argmax())
         for n, (request, by) in enumerate(zip(requests, settings, strict=True))
     ]
+    told = [(float(logs[n, target]), int(logs[n].argmax()) == target) for n, target in enumerate(targets)]
+    del logs
     read = ReadOut(anatomy, last, targets)
     answers: list[dict[str, Any]] = []
     for group in _groups(suffix, read.room, anatomy.heads):
@@ -69,9 +72,9 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
                     **seen[n],
                     "watched": watched[n],
                     "token": inside.text(targets[place]),
-                    "log_probability": float(logs[place, targets[place]]),
+                    "log_probability": told[place][0],
                     "scale": float(read.scale[place]),
-                    "predicted": int(logs[place].argmax()) == targets[place],
+                    "predicted": told[place][1],
                 }
             )
     return answers
@@ -83,7 +86,7 @@ def _groups(suffix: Suffix, room: int, heads: int) -> tuple[torch.Tensor, ...]:
     neurons = sum(part.shape[-1] for part in suffix.neurons)
     neurons = max([neurons, *(part.shape[-1] * part.shape[-2] * heads * blocks for part in suffix.values[:1])])
     passed = prompts * suffix.width * suffix.neurons[0].shape[-1]
-    size = max(1, min(room // blocks, passed // neurons))
+    size = max(1, min(room // (2 * blocks), passed // neurons))
     return torch.split(torch.arange(prompts, device=suffix.states[0].device), size)
 
 

@@ -65,7 +65,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
                 "embedding": float(parts[n, 0, 0]),
                 "attention": parts[n, 1:, 0].tolist(),
                 "ffn": parts[n, 1:, 1].tolist(),
-                "neurons": [[*divmod(number, size), score] for number, score in best],
+                "neurons": [[*divmod(number, size), score] for number, score in best if score > 0],
                 "of": [size] * neurons.shape[1],
                 "total": sum(tops[n].scores),
                 "token": inside.text(targets[n]),
