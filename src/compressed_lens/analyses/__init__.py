@@ -240,6 +240,7 @@ REGISTRY.add(
     source="Yu & Ananiadou 2024, section 3.4",
 )
 
+
 def create(name: str, settings: Mapping[str, Any] | None = None) -> Analysis:
     """Return the analysis `name` with `settings` over its defaults; lists become tuples.
 
