@@ -149,3 +149,33 @@ def test_gradients_pass_the_rounding_of_activations(scheme: str, folder: Path, t
         gradients.append(embedded.grad.flatten())
     assert torch.cosine_similarity(*gradients, dim=0) > 0.95
     assert 0.8 < gradients[0].norm() / gradients[1].norm() < 1.25
+
+
+def test_a_soft_cap_of_attention_is_applied(tmp_path: Path, chat_tokenizer: Any) -> None:
+    """Gemma 2: scaled dot product attention drops the cap."""
+    import transformers
+
+    config = transformers.Gemma2Config(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        vocab_size=len(chat_tokenizer),
+        initializer_range=1.0,
+        attn_logit_softcapping=3.0,
+    )
+    torch.manual_seed(0)
+    module = transformers.Gemma2ForCausalLM(config).eval()
+    module.save_pretrained(tmp_path)
+    chat_tokenizer.save_pretrained(tmp_path)
+    module.set_attn_implementation("eager")
+    ids = torch.tensor([[5, 9, 30, 41, 8, 77]])
+    with torch.no_grad():
+        right = module(ids).logits
+        found = load_module(tmp_path, device="cpu", dtype="auto", trust_remote_code=False).module(ids).logits
+        module.set_attn_implementation("sdpa")
+        wrong = module(ids).logits
+    torch.testing.assert_close(found, right)
+    assert (wrong - right).abs().max() > 0.1

@@ -192,3 +192,13 @@ def test_a_change_of_every_item_is_not_certain(clustered: bool) -> None:
     assert lost.method == gained.method == "tango"
     assert (lost.low, lost.high) == pytest.approx((expected.low, expected.high)) == (-gained.high, -gained.low)
     assert -0.8 < lost.high < -0.5
+
+
+def test_an_amount_that_is_always_zero_has_no_width_and_a_rate_has() -> None:
+    zeros = np.zeros((12, 2))
+    amount, rate = mean_intervals(zeros, replicates=200, seed=0, rates=[False, True])
+    assert (amount.low, amount.high) == (0.0, 0.0)
+    assert rate.high > 0.1
+    amount, rate = paired_bootstraps(zeros, zeros, replicates=200, seed=0, rates=[False, True])
+    assert (amount.low, amount.high) == (0.0, 0.0)
+    assert rate.low < 0 < rate.high

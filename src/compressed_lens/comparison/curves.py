@@ -93,10 +93,19 @@ def _curves_of(series: Series, curve: Curve, gates: Mapping[tuple[str, str], Gat
     if not width:
         return []
     others = [name for name in lists if name != FULL and FULL in lists]
-    own = mean_intervals(np.hstack(list(lists.values())), clusters=series.clusters, replicates=REPLICATES, seed=_SEED)
+    rate = curve.unit == "rate"
+    own = mean_intervals(
+        np.hstack(list(lists.values())),
+        clusters=series.clusters,
+        replicates=REPLICATES,
+        seed=_SEED,
+        rates=[rate] * width * len(lists),
+    )
     base = np.hstack([lists[FULL]] * len(others)) if others else np.empty((len(series.rows), 0))
     rest = np.hstack([lists[name] for name in others]) if others else base
-    paired = paired_bootstraps(base, rest, clusters=series.clusters, replicates=REPLICATES, seed=_SEED)
+    paired = paired_bootstraps(
+        base, rest, clusters=series.clusters, replicates=REPLICATES, seed=_SEED, rates=[rate] * rest.shape[1]
+    )
     again = _again(rest - base, series.clusters, width, curve)
     found = []
     for v, name in enumerate(lists):

@@ -187,12 +187,14 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
         return []
     clusters = series.clusters
     columns = {variant: np.column_stack([series.column(variant, m) for m in measures]) for variant in variants}
+    rates = [measure.unit == "rate" for measure in measures]
     own = mean_intervals(
         np.hstack([columns[variant] for variant in variants]),
         clusters=clusters,
         replicates=REPLICATES,
         confidence=CONFIDENCE,
         seed=SEED,
+        rates=rates * len(variants),
     )
     others = [variant for variant in variants if variant != FULL and FULL in columns]
     paired: tuple[Interval, ...] = ()
@@ -200,7 +202,13 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
     if others:
         base, rest = np.hstack([columns[FULL]] * len(others)), np.hstack([columns[variant] for variant in others])
         paired = paired_bootstraps(
-            base, rest, clusters=clusters, replicates=REPLICATES, confidence=CONFIDENCE, seed=SEED
+            base,
+            rest,
+            clusters=clusters,
+            replicates=REPLICATES,
+            confidence=CONFIDENCE,
+            seed=SEED,
+            rates=rates * len(others),
         )
         chances = sign_flip_p(base, rest, clusters=clusters, permutations=REPLICATES, seed=SEED).tolist()
     result = []

@@ -130,6 +130,9 @@ def _load(
         "use_safetensors": True,
         "output_loading_info": True,
     }
+    if config.get("text_config", config).get("attn_logit_softcapping"):
+        # The default way of attention leaves the cap out without a word.
+        arguments["attn_implementation"] = "eager"
     if place.type != "cpu":
         several = device == "auto" and torch.cuda.device_count() > 1
         arguments["device_map"] = "auto" if several else {"": str(place)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -82,6 +83,7 @@ def paired_bootstraps(
     confidence: float = 0.95,
     method: Method = "bca",
     seed: int,
+    rates: Sequence[bool] | None = None,
 ) -> tuple[Interval, ...]:
     """Intervals of many paired differences over the same items, from one resampling.
 
@@ -93,6 +95,8 @@ def paired_bootstraps(
         confidence: As for `paired_bootstrap`.
         method: As for `paired_bootstrap`.
         seed: As for `paired_bootstrap`.
+        rates: Which columns are shares of yes and no; every one of zeros and ones by default. A column of nothing but
+            zeros may also be an amount that does not vary.
 
     Returns:
         One interval a column, as `paired_bootstrap` gives it.
@@ -110,6 +114,8 @@ def paired_bootstraps(
     )
     for column, interval in enumerate(intervals):
         both = ~np.isnan(difference[:, column])
+        if rates is not None and not rates[column]:
+            continue
         if not (_two_valued(first[both, column]) and _two_valued(second[both, column])):
             continue
         down, up = int((difference[both, column] < 0).sum()), int((difference[both, column] > 0).sum())
@@ -159,8 +165,12 @@ def mean_intervals(
     confidence: float = 0.95,
     method: Method = "bca",
     seed: int,
+    rates: Sequence[bool] | None = None,
 ) -> tuple[Interval, ...]:
-    """`mean_interval` for each column of `values`, shape [n, m], from one resampling."""
+    """`mean_interval` for each column of `values`, shape [n, m], from one resampling.
+
+    `rates` is as for `paired_bootstraps`.
+    """
     sample = _matrix(values)
     intervals = list(
         bootstrap_means(
@@ -169,7 +179,8 @@ def mean_intervals(
     )
     for column, interval in enumerate(intervals):
         applied = sample[~np.isnan(sample[:, column]), column]
-        if interval.n and interval.units == interval.n and _two_valued(applied):
+        rate = _two_valued(applied) and (rates is None or rates[column])
+        if interval.n and interval.units == interval.n and rate:
             intervals[column] = rate_interval(
                 int(applied.sum()), interval.n, confidence=confidence, dropped=interval.dropped
             )
