@@ -98,7 +98,7 @@ class Reader:
         start = rendered.text.rfind(within) if within else -1
         if start < 0:
             raise ModelError(
-                f"The part {within[:40]!r} of an attribution is not in the prompt as the model reads it.",
+                f"The text {within[:40]!r} is not in the prompt as the model reads it.",
                 fix="Give it word for word; a chat template may strip white space at its ends.",
             )
         if not rendered.char_offsets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from compressed_lens.analyses import create
 from compressed_lens.analyses.base import Record
 from compressed_lens.engine.engine import Engine, Job
 from compressed_lens.lm.hf import HFModel
+from compressed_lens.lm.locate import locate_model
 from compressed_lens.tasks import load_task
+from compressed_lens.tasks.base import Item
 
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 420}
 _EXPERTS = {"intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 3}
@@ -51,3 +54,33 @@ def test_items_fail_with_the_reason(
         assert all(reason in (record.failed or "") for record in records[name]), records[name]
     for name in works:
         assert not any(record.failed for record in records[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "task", "reason"),
+    [
+        ("patchscopes", {"sources": (99,)}, "testbed-twohop", "no state 99"),
+        ("back_patching", {"targets": (6,)}, "testbed-twohop", "no state 6"),
+        ("linear_relation", {"layer": 40, "pairs": 1}, "testbed-facts", "no layer 40"),
+        ("neuron_ablation", {"count": 3072}, "testbed-facts", "too few for a random set"),
+    ],
+)
+def test_settings_the_model_has_nothing_for_fail_the_items(
+    name: str, settings: dict[str, Any], task: str, reason: str
+) -> None:
+    model = HFModel.load(locate_model("reference"), device="cpu")
+    whole = load_task(task)
+    asked = replace(
+        whole, items=tuple(_failing(item) for item in whole.items[:60] if item.group == whole.items[0].group)
+    )
+    records: list[Record] = []
+    jobs = [Job(key=item.id, analysis=create(name, settings), task=asked, item=item) for item in asked.items]
+    Engine(model, others=lambda _: model).run(jobs, lambda _, record: records.append(record))
+    assert len(records) == len(jobs) > 1
+    assert all(reason in (record.failed or "") for record in records), records
+
+
+def _failing(item: Item) -> Item:
+    """Return a chain with an answer that no model gives; a fact as it is."""
+    chain = item.extra.get("chain")
+    return replace(item, extra={"chain": {**chain, "e3": "nobody", "e3_aliases": ["nobody"]}}) if chain else item

@@ -13,9 +13,14 @@ __all__ = ["Inside", "inspect_all"]
 
 
 def inspect_all(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[Inspection]:
-    """Answer every request, in order; those of one kind are run together."""
+    """Answer every request, in order; those of one kind are run together.
+
+    Raises:
+        ModelError: The model cannot be asked one of them (see `Inside.check`).
+    """
     kinds: dict[str, list[int]] = {}
     for place, request in enumerate(requests):
+        inside.check(request)
         kinds.setdefault(request.by.runs, []).append(place)
     found: dict[int, dict[str, Any]] = {}
     for runs, places in kinds.items():

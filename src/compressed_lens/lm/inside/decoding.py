@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from compressed_lens.errors import ModelError
 from compressed_lens.lm.generation import Decoder, Decoding, end_tokens
 from compressed_lens.lm.inside.inside import Inside
 from compressed_lens.lm.inside.suffix import Ran, Suffix
-from compressed_lens.lm.inspections import States
+from compressed_lens.lm.inspections import BackPatch, Describe, States
+from compressed_lens.lm.protocol import Inspect
 
 Ids = tuple[int, ...]
 
@@ -37,6 +39,17 @@ def numbers(states: States, stride: int, *, blocks: int, last: int) -> list[int]
                 fix=f"Give numbers from 0 to {last}.",
             )
     return list(states)
+
+
+def check(inside: Inside, request: Inspect) -> None:
+    """Check the states that a `Describe` or `BackPatch` names.
+
+    Raises:
+        ModelError: The model does not have one of them.
+    """
+    by, blocks = cast(Describe | BackPatch, request.by), len(inside.anatomy.blocks)
+    numbers(by.sources, by.stride, blocks=blocks, last=blocks)
+    numbers(by.targets, by.stride, blocks=blocks, last=blocks - 1)
 
 
 def last_states(inside: Inside, rows: Sequence[Ids], *, batch_tokens: int) -> list[Tensor]:

@@ -10,11 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compressed_lens.lm.inside.decoding import Ids, greedy, last_states, numbers
+from compressed_lens.lm.inside.decoding import Ids, check, greedy, last_states, numbers
 from compressed_lens.lm.inside.inside import Inside
 from compressed_lens.lm.inside.suffix import Entry, Suffix
 from compressed_lens.lm.inspections import Describe
 from compressed_lens.lm.protocol import Inspect
+
+__all__ = ["check", "run"]
 
 
 def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -58,12 +59,18 @@ class Inside:
     def check(self, request: Inspect) -> None:
         """Raise what makes this request impossible for this model, before anything is run.
 
+        Beyond what holds for all inspections, the module of one may have a function `check(inside, request)`.
+
         Raises:
-            ModelError: The architecture is not understood, or its neurons are asked for and cannot be told.
+            ModelError: The architecture is not understood, its neurons are asked for and cannot be told, or the request
+                names a state, block or neuron that the model does not have.
         """
         anatomy = self.anatomy
         for block in anatomy.blocks if getattr(request.by, "of_neurons", False) else ():
             anatomy.down(block.index)
+        module = importlib.import_module(request.by.runs.partition(":")[0])
+        if hasattr(module, "check"):
+            module.check(self, request)
 
     def text(self, token: int) -> str:
         """Return a token as text, spaces kept."""

@@ -78,6 +78,17 @@ def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> li
     return [found[n] for n in range(len(requests))]
 
 
+def check(inside: Inside, request: Inspect) -> None:
+    """Check that the neurons of an `Intervene` exist and leave enough others for its random sets.
+
+    Raises:
+        ModelError: They do not.
+    """
+    by: Intervene = request.by  # type: ignore[assignment]
+    sizes = [inside.anatomy.neurons(block.index) for block in inside.anatomy.blocks]
+    random_sets(by.sets, sizes, draws=min(by.draws, 1), seed=by.seed)
+
+
 def random_sets(
     sets: Sequence[Collection[Neuron]], sizes: Sequence[int], *, draws: int, seed: int
 ) -> list[list[tuple[Neuron, ...]]]:

@@ -33,6 +33,19 @@ def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> li
     return [found[n] for n in range(len(requests))]
 
 
+def check(inside: Inside, request: Inspect) -> None:
+    """Check that the neurons watched exist.
+
+    Raises:
+        ModelError: One does not.
+    """
+    by: Neurons = request.by  # type: ignore[assignment]
+    anatomy = inside.anatomy
+    for block, neuron in by.watch:
+        if not (0 <= block < len(anatomy.blocks) and 0 <= neuron < anatomy.neurons(block)):
+            raise ModelError(f"The model has no feed-forward neuron {neuron} in block {block}.", fix="Count from 0.")
+
+
 def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
     anatomy = inside.anatomy
     rows = [inside.reader.prompt(request.prompt) for request in requests]
@@ -101,8 +114,6 @@ def _told(found: Found) -> dict[str, Any]:
 
 def _watched(field: Field, watch: Sequence[Sequence[Neuron]]) -> list[list[float]]:
     """Return the scores of the neurons each prompt watches, in order."""
-    if lost := next((neuron for neurons in watch for neuron in neurons if not field.has(*neuron)), None):
-        raise ModelError(f"The model has no feed-forward neuron {lost[1]} in block {lost[0]}.", fix="Count from 0.")
     prompts = torch.tensor([n for n, neurons in enumerate(watch) for _ in neurons], dtype=torch.long)
     numbers = torch.tensor([field.number(*neuron) for neurons in watch for neuron in neurons], dtype=torch.long)
     scores = field.exact(prompts.to(field.device), numbers.to(field.device)).tolist()

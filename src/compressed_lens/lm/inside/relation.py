@@ -76,6 +76,15 @@ def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> li
     return [_values(inside, one, found) for one in asked]
 
 
+def check(inside: Inside, request: Inspect) -> None:
+    """Check that a `LinearRelation` has training pairs and starts from a state of the model.
+
+    Raises:
+        ModelError: It does not.
+    """
+    _read(inside, request)
+
+
 def product(one: Suffix, entry: Entry, vectors: Tensor, columns: Tensor, *, forward: bool) -> Tensor:
     """Return, for every row, the Jacobian of what leaves the last block at the last token times a vector [rows, width].
 

@@ -70,10 +70,6 @@ class Field:
             found.append(self._base.bound(moves, states).masked_fill_(moves == -torch.inf, -torch.inf))
         return torch.cat(found, dim=1)
 
-    def has(self, block: int, neuron: int) -> bool:
-        """Return whether there is such a neuron."""
-        return 0 <= block < len(self._writers) and 0 <= neuron < self._writers[block].count
-
     def number(self, block: int, neuron: int) -> int:
         """Return a neuron's number among all."""
         return self._firsts[block] + neuron
