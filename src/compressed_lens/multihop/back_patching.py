@@ -209,12 +209,12 @@ class BackPatching:
     def _patch(self, item: Item, room: int, donor: Item | None = None) -> Request:
         at_mention = self.place == "mention"
         by = BackPatch(
-            mention=item.extra["chain"]["mention"] if at_mention else "",
+            mention=hops(item).mention if at_mention else "",
             sources=self.sources,
             targets=self.targets,
             stride=self.stride,
             donor=None if donor is None else Prompt(text=donor.fields["prompt"]),
-            donor_mention="" if donor is None or not at_mention else donor.extra["chain"]["mention"],
+            donor_mention="" if donor is None or not at_mention else hops(donor).mention,
             max_new_tokens=room,
         )
         return Inspect(prompt=Prompt(text=item.fields["prompt"]), by=by)

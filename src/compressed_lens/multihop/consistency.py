@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps, Value
 from compressed_lens.analyses.settings import truth_value
@@ -11,6 +11,7 @@ from compressed_lens.lm.inspections import Consistency
 from compressed_lens.lm.protocol import Inspect, Inspection, Prompt, Request
 from compressed_lens.multihop.depth import beats, middle
 from compressed_lens.multihop.entity_recall import reading, unusable
+from compressed_lens.multihop.hops import hops
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 
@@ -93,12 +94,13 @@ class TwoHopConsistency:
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for score and gradient, and for both read-outs of the first hop."""
-        chain: dict[str, Any] = item.extra["chain"]
-        by = Consistency(other=Prompt(text=chain["second"]), mention=chain["mention"], target=chain["e2"])
-        asked: list[Request] = [Inspect(prompt=Prompt(text=item.fields["prompt"]), by=by)]
-        if self.pathway and chain["entity"] is not None:
-            asked.append(reading(item.fields["prompt"], chain["mention"], chain["e2"]))
-            asked.append(reading(chain["entity"]["prompt"], chain["entity"]["mention"], chain["e2"]))
+        chain = hops(item)
+        bridge = chain.bridge[0]
+        by = Consistency(other=Prompt(text=chain.second), mention=chain.mention, target=bridge)
+        asked: list[Request] = [Inspect(prompt=Prompt(text=chain.composed), by=by)]
+        if self.pathway and chain.entity is not None:
+            asked.append(reading(chain.composed, chain.mention, bridge))
+            asked.append(reading(chain.entity.prompt, chain.entity.mention, bridge))
         answers = yield [*asked]
         found, *read = (cast(Inspection, answer).values for answer in answers)
         gradient: list[float | None] = found["gradient"]

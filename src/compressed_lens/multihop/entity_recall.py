@@ -10,9 +10,8 @@ from compressed_lens.analyses.settings import one_of
 from compressed_lens.lm.inspections import Lens
 from compressed_lens.lm.protocol import Inspect, Inspection, Prompt, Request
 from compressed_lens.multihop.depth import beats, middle
+from compressed_lens.multihop.hops import Mentioned, hops
 from compressed_lens.tasks.base import Item, Task, TaskKind
-
-SUBSTITUTES = ("entity", "relation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +26,7 @@ class EntityRecall:
     Values: `entity_recall` [states] (nats, at most 0); for each substitute that the item has, else None:
     `entity_margin`, `relation_margin` [states] (EntRec minus that of the substituted prompt, nats) and `entity_beats`,
     `relation_beats` [states] (1 where EntRec is higher, 0 where it is lower, 0.5 where they are equal to 1e-5 nats, as
-    in
-    state 0 when both mentions end in the same token); the summaries `middle_entity_recall`, `middle_entity_beats`,
+    in state 0 when both mentions end in the same token); the summaries `middle_entity_recall`, `middle_entity_beats`,
     `middle_relation_beats` (means over the middle third of the states), `best_entity_recall`, `best_state`,
     `final_entity_recall`; `token` (the bridge's first token), `top` [states].
 
@@ -109,12 +107,12 @@ class EntityRecall:
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Read out the composed prompt and its substitutes at once."""
-        chain = item.extra["chain"]
-        kept = [name for name in SUBSTITUTES if chain[name] is not None]
-        asked = [(item.fields["prompt"], chain["mention"])]
-        asked += [(chain[name]["prompt"], chain[name]["mention"]) for name in kept]
+        chain = hops(item)
+        substitutes = {"entity": chain.entity, "relation": chain.relation}
+        kept = {name: other for name, other in substitutes.items() if other is not None}
+        asked = [Mentioned(prompt=chain.composed, mention=chain.mention), *kept.values()]
         answers = yield [
-            reading(prompt, mention if self.at == "mention" else "", chain["e2"]) for prompt, mention in asked
+            reading(one.prompt, one.mention if self.at == "mention" else "", chain.bridge[0]) for one in asked
         ]
         read = [cast(Inspection, answer).values for answer in answers]
         if reason := unusable(read):
@@ -130,7 +128,7 @@ class EntityRecall:
             "top": read[0]["top"],
         }
         others = dict(zip(kept, read[1:], strict=True))
-        for name in SUBSTITUTES:
+        for name in substitutes:
             other = others[name]["log_probability"] if name in others else None
             won = None if other is None else beats(own, other)
             values[f"{name}_margin"] = None if other is None else [a - b for a, b in zip(own, other, strict=True)]

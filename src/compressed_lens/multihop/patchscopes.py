@@ -14,7 +14,7 @@ from compressed_lens.knowledge.matching import recalled
 from compressed_lens.lm.inspections import Describe, States
 from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt, Request
 from compressed_lens.multihop.grid import apart, on_axis, share, states
-from compressed_lens.multihop.hops import hops
+from compressed_lens.multihop.hops import Mentioned, hops
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 _KEYS = ("described", "control", "difference", "cells", "control_cells", "by_source", "control_by_source")
@@ -149,14 +149,12 @@ class Patchscopes:
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for all descriptions at once: of the mention and its control, and of the last tokens with `answer`."""
         chain = hops(item)
-        parts = item.extra["chain"]
         if recalled(self.identity, chain.bridge, match="anywhere"):
             raise Unusable("the identity prompt names the bridge entity, which could be copied from it")
-        prompts = [{"prompt": chain.composed, "mention": parts["mention"]}]
-        prompts += [parts["entity"]] if parts["entity"] else []
-        asked: list[Request | Ask] = [self._describe(p["prompt"], p["mention"]) for p in prompts]
+        prompts = [Mentioned(prompt=chain.composed, mention=chain.mention), *([chain.entity] if chain.entity else [])]
+        asked: list[Request | Ask] = [self._describe(p.prompt, p.mention) for p in prompts]
         if self.answer:
-            asked += [self._describe(p["prompt"], "") for p in prompts]
+            asked += [self._describe(p.prompt, "") for p in prompts]
         found = [response.values for response in cast(list[Inspection], (yield asked))]
         first, grid, text = self._success(found[: len(prompts)], chain.bridge)
         second = self._success(found[len(prompts) :], chain.answers)[0] if self.answer else dict.fromkeys(_KEYS)
