@@ -40,22 +40,22 @@ def test_the_recall_layer_is_where_rank_one_is_never_lost_again(ranks: list[int]
 
 
 def test_the_full_model_is_asked_the_same() -> None:
-    asked, record = drive(LayerRecall(), FACTS, [[lens(7, 2, 1, 1), lens(7, 1, 1, 1)]])
+    asked, record = drive(LayerRecall(), FACTS, [[lens(7, 1, 1, 1), lens(7, 2, 1, 1)]])
     request = Inspect(prompt=Prompt(text="The capital of France is"), by=Lens(target="Paris"))
-    assert asked == [request, Ask(to="full", request=request)]
+    assert asked == [Ask(to="full", request=request), request]
     values = record.values
     assert (values["recall_layer"], values["recall_layer_shift"], values["recalled"]) == (2, 1, True)
-    assert (values["recalled_by"], values["top_is_object"]) == ([0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0])
+    assert values["recalled_by"] == [0.0, 0.0, 1.0, 1.0]
     assert (values["share_recalled"], values["final_log_probability"]) == (0.5, -1.0)
 
 
 def test_a_fact_that_is_not_recalled_has_no_layer() -> None:
-    _, record = drive(LayerRecall(), FACTS, [[lens(1, 1, 2), lens(7, 1, 1)]])
+    _, record = drive(LayerRecall(), FACTS, [[lens(7, 1, 1), lens(1, 1, 2)]])
     values = record.values
     assert (values["recall_layer"], values["recall_layer_shift"], values["share_recalled"]) == (None, None, 0.0)
-    _, record = drive(LayerRecall(), FACTS, [[lens(1, 1, 1), lens(7, 1, None)]])
+    _, record = drive(LayerRecall(), FACTS, [[lens(7, 1, None), lens(1, 1, 1)]])
     assert (record.values["recall_layer"], record.values["recall_layer_shift"]) == (0, None)
-    _, record = drive(LayerRecall(), FACTS, [[lens(1, None, 1), lens(7, 1, 1)]])
+    _, record = drive(LayerRecall(), FACTS, [[lens(7, 1, 1), lens(1, None, 1)]])
     assert "not finite" in str(record.failed)
 
 

@@ -70,13 +70,13 @@ def found(neurons: list[list[float]], *, reaching: int | None = None) -> dict[st
 
 
 def seen(ffn: dict[str, Any], watched: Sequence[float] = (), **more: Any) -> Inspection:
-    values = {"ffn": ffn, "watched": list(watched), "token": " Paris", "scale": 2.0, "predicted": True, **more}
+    values = {"ffn": ffn, "watched": list(watched), "token": " Paris", "scale": 2.0, "known": True, **more}
     return Inspection(values=values)
 
 
 def test_neurons_by_hand() -> None:
     full = seen(found([[0, 1, 3.0], [0, 2, 2.0], [1, 5, 1.0]]))
-    own = seen(found([[1, 7, 4.0], [0, 1, 2.5], [1, 8, 1.5]]), scale=3.0, predicted=False)
+    own = seen(found([[1, 7, 4.0], [0, 1, 2.5], [1, 8, 1.5]]), scale=3.0, known=False)
     again = seen(found([], reaching=5), watched=[1.2, -0.5])
     back = seen(found([]), watched=[0.5, 0.9])
     asked, record = drive(create("neurons", {"top": 3}), FACTS, [[full, own], [again, back]])
@@ -87,7 +87,7 @@ def test_neurons_by_hand() -> None:
     assert by[3] == Neurons(target="Paris", top=0, watch=((1, 7), (1, 8)))
     values = record.values
     assert values["tau"] == 1.0
-    assert values["survival"] == values["survival_right"] == 5
+    assert values["survival"] == values["survival_known"] == 5
     assert (values["survivors"], values["entered"]) == (2, 2)
     assert values["jaccard"] == 1 / 5
     assert values["lost"] == pytest.approx((3.0 - 2.5) + (2.0 - 1.2) + (1.0 + 0.5))
@@ -100,25 +100,35 @@ def test_neurons_by_hand() -> None:
     assert values["top_entered"] == [[1, 7, 0.5, 4.0], [1, 8, 0.9, 1.5]]
     assert values["survivors_by_block"] == [2, 0]
     assert values["entered_by_block"] == [0, 2]
-    assert (values["right"], values["full_right"], values["scale_ratio"]) == (False, True, 1.5)
+    assert (values["known"], values["full_known"], values["scale_ratio"]) == (False, True, 1.5)
     # Random sets of 2 and 1 of the first block's ten, 1 and 2 of the second's: at least one in common.
     assert values["jaccard_p"] == pytest.approx(1 - (8 / 10) * (8 / 10))
 
 
 def test_fewer_than_tau_needs_no_count() -> None:
-    full = seen(found([[0, 1, 3.0], [0, 2, 2.0]]), predicted=False)
+    full = seen(found([[0, 1, 3.0], [0, 2, 2.0]]), known=False)
     own = seen(found([[0, 2, 2.1], [0, 1, 1.0]]))
     asked, record = drive(create("neurons", {"top": 2}), FACTS, [[full, own]])
     assert len(asked) == 2
     assert record.values["survival"] == record.values["survivors"] == 1
-    assert record.values["survival_right"] is record.values["survivors_right"] is None
+    assert record.values["survival_known"] is record.values["survivors_known"] is None
     assert record.values["rank_correlation"] is None
+
+
+def test_scores_that_are_not_finite_fail_the_item() -> None:
+    whole = seen(found([[0, 1, 3.0]]), attention=found([[0, 0, 1, 2, 0.5]]))
+    for broken in (
+        seen(found([]), attention=found([[0, 0, 1, 2, 0.5]])),
+        seen(found([[0, 1, 3.0]]), attention=found([])),
+    ):
+        _, record = drive(create("neurons", {"attention": True}), FACTS, [[whole, broken]])
+        assert record.failed == "no neuron has a finite score"
 
 
 def test_layers_by_hand() -> None:
     def layers(attention: list[float], scale: float) -> Inspection:
         told = {"attention": attention, "ffn": [1.0, 0.5], "heads": [[0.1, 0.2], [0.3, 0.4]], "scale": scale}
-        return Inspection(values={**told, "token": " Paris", "log_probability": -0.1, "predicted": True})
+        return Inspection(values={**told, "token": " Paris", "log_probability": -0.1, "known": True})
 
     first = [layers([1.0, 2.0], 2.0), layers([0.0, 0.0], 4.0)]
     asked, record = drive(create("layer_contributions"), FACTS, [first, [layers([0.5, 2.5], 2.0)]])
@@ -209,7 +219,7 @@ def test_query_neurons_change_with_damage(
 
 def test_what_each_model_predicts(reference: HFModel, facts: Task) -> None:
     for record in run(reference, reference, facts, "neurons", 60, target="predicted", top=20):
-        assert record.values["right"] is record.values["full_right"] is True
+        assert record.values["known"] is record.values["full_known"] is True
         assert record.values["survival"] == 20
 
 

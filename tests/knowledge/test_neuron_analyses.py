@@ -155,14 +155,14 @@ def test_ablation_by_hand(by: Any) -> None:
         return {"ffn": {"neurons": listed}} if by == "log_probability" else {"neurons": listed}
 
     answer = effect(0.8, [0.2, 0.7], [[0.8, 0.4], [0.72, 0.8]], kept=False)
-    asked, record = drive(analysis, [[flags(A, B), flags(C, B)], [answer]])
+    asked, record = drive(analysis, [[flags(C, B), flags(A, B)], [answer]])
     wanted = (
         Neurons(target="Paris", top=3)
         if by == "log_probability"
         else IntegratedNeurons(target="Paris", share=0.0, most=3)
     )
-    assert asked[0][0] == Inspect(prompt=Prompt(text=FACT.fields["prompt"]), by=wanted)
-    assert asked[0][1] == Ask(to="full", request=asked[0][0])
+    assert asked[0][1] == Inspect(prompt=Prompt(text=FACT.fields["prompt"]), by=wanted)
+    assert asked[0][0] == Ask(to="full", request=asked[0][1])
     assert asked[1][0].by == Intervene(target="Paris", sets=((A, B), (C, B)), draws=2, seed=draw_seed(FACT))
     values = record.values
     assert values["drop_flagged"] == pytest.approx(math.log(4))
@@ -190,7 +190,7 @@ def test_a_flagged_set_that_does_not_matter_is_reported_as_such() -> None:
 
 
 def test_nothing_flagged() -> None:
-    flags = [{"ffn": {"neurons": [[*A, -0.3]]}}, {"ffn": {"neurons": [[*A, 0.3]]}}]
+    flags = [{"ffn": {"neurons": [[*A, 0.3]]}}, {"ffn": {"neurons": [[*A, -0.3]]}}]
     _, record = drive(NeuronAblation(draws=2), [flags, [effect(0.8, [0.8, 0.2], [[0.8, 0.8], [0.8, 0.7]])]])
     assert record.values["outcome"] == "nothing flagged"
     assert "matters" not in record.values

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, cast
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps, Value
 from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of
 from compressed_lens.errors import StudyError
+from compressed_lens.knowledge.facts import beside_full, subject_of
 from compressed_lens.lm.inspections import CausalTracing, Restored
-from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
+from compressed_lens.lm.protocol import Inspect, Inspection, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 ROLES = ("first_subject", "middle_subject", "last_subject", "first_after", "further", "last")
@@ -147,23 +148,20 @@ class CausalTracingOfFacts:
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Look whether the fact is known and how loud its noise is in full precision; then trace."""
-        subject = str(item.extra.get("subject", ""))
-        text = item.fields["prompt"]
-        if not subject or subject not in text:
+        subject, text = subject_of(item), item.fields["prompt"]
+        if not subject:
             return Record(values={}, failed="the prompt does not hold the subject")
         prompt = Prompt(text=text)
         quick = CausalTracing(target=item.answers[0], mention=subject, samples=1, parts=())
-        look = Inspect(prompt=prompt, by=quick)
-        loud, first = yield [Ask(to="full", request=look), look]
-        known = bool(cast(Inspection, first).values["known"])
-        if not known:
+        loud, first = yield from beside_full(Inspect(prompt=prompt, by=quick))
+        if not first["known"]:
             return Record(values={"known": False, "outcome": "not known"})
         trace = CausalTracing(
             target=item.answers[0],
             mention=subject,
             samples=self.samples,
             noise=self.noise,
-            deviation=cast(Inspection, loud).values["deviation"],
+            deviation=loud["deviation"],
             window=self.blocks,
             parts=self.parts,
             seed=self.seed,

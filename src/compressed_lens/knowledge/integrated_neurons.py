@@ -12,6 +12,7 @@ from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps
 from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of
 from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
+from compressed_lens.knowledge.facts import other_wordings
 from compressed_lens.lm.inspections import IntegratedNeurons, Intervene, Neuron, Rule
 from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
@@ -166,7 +167,7 @@ class KnowledgeNeurons:
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for the neurons of every wording, here and in full precision, then for the effect of those chosen."""
-        others = item.extra.get("paraphrases", ())[: self.paraphrases]
+        others = other_wordings(item)[: self.paraphrases]
         prompts = [Prompt(text=text) for text in (item.fields["prompt"], *others)]
         target = item.answers[0]
         by = IntegratedNeurons(target=target, steps=self.path_steps, rule=self.rule, share=self.share, most=self.most)

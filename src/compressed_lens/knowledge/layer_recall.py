@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps, Value
+from compressed_lens.knowledge.facts import beside_full
 from compressed_lens.lm.inspections import Lens
-from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
+from compressed_lens.lm.protocol import Inspect, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 
@@ -22,15 +23,15 @@ def recall_layer(ranks: Sequence[int]) -> int | None:
 class LayerRecall:
     """Read the object of a fact out of every state at the prompt's last token (logit lens).
 
-    Values: `log_probability` and `rank` [states] of the object's first token; `top_is_object` [states] (1 where it has
-    rank 1, else 0); `recall_layer`: the first state from which on it keeps rank 1, None when it does not have it at the
-    end; `recalled_by` [states]: 1 from that state on, else 0; `recalled` (at the end); `share_recalled`: mean of
-    `recalled_by`; `recall_layer_shift`: the recall layer minus that of full precision, None when either has none;
-    `final_log_probability`; `top` [states]; `token`.
+    Values: `log_probability` and `rank` [states] of the object's first token; `recall_layer`: the first state from
+    which on it keeps rank 1, None when it does not have it at the end; `recalled_by` [states]: 1 from that state on,
+    else 0; `recalled` (at the end); `share_recalled`: mean of `recalled_by`; `recall_layer_shift`: the recall layer
+    minus that of full precision, None when either has none; `final_log_probability`; `top` [states]; `token`.
     """
 
     name: ClassVar[str] = "layer_recall"
     kinds: ClassVar[tuple[TaskKind, ...]] = ("recall", "chain")
+    roles: ClassVar[tuple[str, ...]] = ("full",)
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             name="share_recalled",
@@ -86,15 +87,10 @@ class LayerRecall:
         ),
     )
 
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """The full-precision model, whose recall layer is compared."""
-        return ("full",)
-
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask the same of the variant and of full precision."""
         request = Inspect(prompt=Prompt(text=item.fields["prompt"]), by=Lens(target=item.answers[0]))
-        own, full = (cast(Inspection, answer).values for answer in (yield [request, Ask(to="full", request=request)]))
+        full, own = yield from beside_full(request)
         if None in own["rank"]:
             return Record(values={}, failed="a state's read-out is not finite")
         ranks: list[int] = own["rank"]
@@ -105,7 +101,6 @@ class LayerRecall:
             values={
                 "log_probability": own["log_probability"],
                 "rank": cast(Value, ranks),
-                "top_is_object": [float(rank == 1) for rank in ranks],
                 "recall_layer": layer,
                 "recalled_by": cast(Value, by),
                 "recalled": layer is not None,

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps
 from compressed_lens.analyses.settings import one_of
+from compressed_lens.knowledge.facts import TARGETS, Target, beside_full, target_of
 from compressed_lens.lm.inspections import Layers
-from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
+from compressed_lens.lm.protocol import Inspect, Inspection, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
-Target = Literal["answer", "predicted"]
-TARGETS: tuple[Target, ...] = ("answer", "predicted")
 _HEADS = 5
-
-
-def target_of(target: Target, item: Item) -> str:
-    """Return the target of an inspection: the item's object, or "" for what the model predicts."""
-    return item.answers[0] if target == "answer" else ""
 
 
 def peak(changes: Sequence[float]) -> int | None:
@@ -39,7 +33,7 @@ class LayerContributions:
     Values: `attention`, `ffn` [blocks] in nats; the same as drop against full precision (full minus own):
     `attention_drop`, `ffn_drop`, `drop` (their sum) [blocks], `change` (the size of `drop`); totals over the blocks;
     `peak` (block with the largest `change`; None where none changed); `heads` (the 5 heads that changed most,
-    `[block, head, drop]`); `scale_ratio` (scale of the final norm over full precision's); `right` and `full_right`
+    `[block, head, drop]`); `scale_ratio` (scale of the final norm over full precision's); `known` and `full_known`
     (whether the target is the likeliest token, here and in full precision); `token`, `log_probability`.
 
     Attributes:
@@ -54,7 +48,7 @@ class LayerContributions:
     roles: ClassVar[tuple[str, ...]] = ("full",)
     metrics: ClassVar[tuple[Metric, ...]] = (
         _metric("drop_total", "What all blocks together add less than in full precision", direction="lower"),
-        _metric("drop_total_right", "The same over the facts that full precision gets right", direction="lower"),
+        _metric("drop_total_known", "The same over the facts that full precision knows", direction="lower"),
         _metric("attention_drop_total", "What attention adds less than in full precision", direction="lower"),
         _metric("ffn_drop_total", "What feed-forward parts add less than in full precision", direction="lower"),
         _metric("attention_total", "What attention adds to the object's log-probability"),
@@ -105,10 +99,11 @@ class LayerContributions:
         """Ask both models; then this one once more where it must be read out with the other's scale."""
         prompt, target = Prompt(text=item.fields["prompt"]), target_of(self.target, item)
         asked = Inspect(prompt=prompt, by=Layers(target=target))
-        full, own = _values((yield [Ask(to="full", request=asked), asked]))
+        full, own = yield from beside_full(asked)
         ratio = own["scale"] / full["scale"]
         if self.scale == "full" and own["scale"] != full["scale"]:
-            (own,) = _values((yield [Inspect(prompt=prompt, by=Layers(target=target, scale=full["scale"]))]))
+            (again,) = yield [Inspect(prompt=prompt, by=Layers(target=target, scale=full["scale"]))]
+            own = cast(Inspection, again).values
         drops = {part: _minus(full[part], own[part]) for part in ("attention", "ffn")}
         drop = [a + f for a, f in zip(drops["attention"], drops["ffn"], strict=True)]
         change = [abs(one) for one in drop]
@@ -129,21 +124,17 @@ class LayerContributions:
                 "attention_drop_total": sum(drops["attention"]),
                 "ffn_drop_total": sum(drops["ffn"]),
                 "drop_total": sum(drop),
-                "drop_total_right": sum(drop) if full["predicted"] else None,
+                "drop_total_known": sum(drop) if full["known"] else None,
                 "change": change,
                 "peak": peak(change),
                 "heads": sorted(heads, key=lambda one: -abs(one[2]))[:_HEADS],
                 "scale_ratio": ratio,
-                "right": own["predicted"],
-                "full_right": full["predicted"],
+                "known": own["known"],
+                "full_known": full["known"],
                 "token": own["token"],
                 "log_probability": own["log_probability"],
             }
         )
-
-
-def _values(responses: Sequence[Any]) -> list[Mapping[str, Any]]:
-    return [cast(Inspection, response).values for response in responses]
 
 
 def _minus(first: Sequence[float], second: Sequence[float]) -> list[float]:

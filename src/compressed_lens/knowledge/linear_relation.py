@@ -12,6 +12,7 @@ from compressed_lens.analyses.base import Metric, Record, Steps
 from compressed_lens.analyses.settings import at_least_one, at_least_zero, truth_value
 from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
+from compressed_lens.knowledge.facts import subject_of
 from compressed_lens.knowledge.matching import first_token_right
 from compressed_lens.lm.inspections import Example, LinearRelation
 from compressed_lens.lm.protocol import Inspect, Inspection, Prompt
@@ -24,12 +25,12 @@ def training_pairs(task: Task, item: Item, *, count: int, seed: int) -> tuple[It
     So nearly all items of a relation share their training pairs.
     """
     ranked = sorted(
-        (other for other in task.items if other.group == item.group and _usable(other)),
+        (other for other in task.items if other.group == item.group and subject_of(other)),
         key=lambda other: _place(other.id, seed),
     )
     chosen: dict[str, Item] = {}
     for other in ranked:
-        subject = str(other.extra["subject"])
+        subject = subject_of(other)
         if subject != item.extra.get("subject"):
             chosen.setdefault(subject, other)
     return tuple(chosen.values())[:count]
@@ -118,12 +119,15 @@ class LinearRelations:
             )
         if not self.betas:
             raise StudyError("The setting betas is empty.", fix="Give at least one factor, such as 1.0.")
+        if not isinstance(self.betas, tuple):
+            raise StudyError(f"The setting betas cannot be {self.betas!r}.", fix="Give a list of factors: [1.0].")
         for beta in self.betas:
             at_least_zero("betas", beta)
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask once: the map is estimated and applied inside the model."""
-        if not _usable(item):
+        subject = subject_of(item)
+        if not subject:
             return Record(values={}, failed="the prompt does not hold the subject")
         pairs = training_pairs(task, item, count=self.pairs, seed=self.seed)
         if len(pairs) < self.pairs:
@@ -132,14 +136,14 @@ class LinearRelations:
         examples = tuple(
             Example(
                 prompt=self._prompt([other for other in pairs if other is not pair], pair),
-                mention=str(pair.extra["subject"]),
+                mention=subject_of(pair),
                 target=pair.answers[0],
             )
             for pair in pairs
         )
         by = LinearRelation(
             target=item.answers[0],
-            mention=str(item.extra["subject"]),
+            mention=subject,
             examples=examples,
             layer=self.layer,
             betas=tuple(map(float, self.betas)),
@@ -164,18 +168,13 @@ class LinearRelations:
                 "rank": found["rank"][0],
                 "log_probability": found["log_probability"][0],
                 "layer": found["layer"],
-                "pairs": [str(pair.extra["subject"]) for pair in pairs],
+                "pairs": [subject_of(pair) for pair in pairs],
             }
         )
 
     def _prompt(self, shots: Sequence[Item], item: Item) -> Prompt:
         before = [f"{shot.fields['prompt']} {shot.answers[0]}" for shot in shots] if self.few_shot else []
         return Prompt(text="\n".join([*before, item.fields["prompt"]]))
-
-
-def _usable(item: Item) -> bool:
-    subject = str(item.extra.get("subject", ""))
-    return bool(subject) and subject in item.fields["prompt"]
 
 
 @lru_cache(maxsize=1 << 16)

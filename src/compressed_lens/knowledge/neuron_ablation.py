@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal, cast
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps
 from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of
+from compressed_lens.knowledge.facts import beside_full
 from compressed_lens.knowledge.integrated_neurons import draw_seed
 from compressed_lens.lm.inspections import IntegratedNeurons, Intervene, Neuron, Neurons
-from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
+from compressed_lens.lm.protocol import Inspect, Inspection, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 By = Literal["log_probability", "integrated_gradients"]
@@ -41,11 +42,11 @@ def judged(before: float, flagged: float, random: Sequence[float], *, least: flo
 class NeuronAblation:
     """Set the flagged feed-forward neurons of a fact to zero at the last token, and random ones for comparison.
 
-    Values: `log_probability` of the object's first token; `drop_flagged` and `drop_random` (fall of it, in nats, with
-    the flagged set and, on average, with a random one, at zero), `difference` of the two, `margin` (how much further
-    than with every random one), `matters` (see `judged`), `kept_flagged` (whether the likeliest token stays) and
-    `kept_random` (share of the random sets with which it does), `flagged` (how many), `neurons` [block, index, score],
-    `by_block`; the same for the neurons that full precision flags, ablated here: `full_drop_flagged`,
+    Values: `log_probability` and `probability` of the object's first token; `drop_flagged` and `drop_random` (fall of
+    it, in nats, with the flagged set and, on average, with a random one, at zero), `difference` of the two, `margin`
+    (how much further than with every random one), `matters` (see `judged`), `kept_flagged` (whether the likeliest token
+    stays) and `kept_random` (share of the random sets with which it does), `flagged` (how many), `neurons` [block,
+    index, score], `by_block`; the same for the neurons that full precision flags, ablated here: `full_drop_flagged`,
     `full_drop_random`, `full_difference`, `full_margin`, `full_matters`, `full_kept_flagged`, `full_kept_random`;
     `shared` (share of full precision's that are flagged here, too); `outcome`.
 
@@ -139,9 +140,9 @@ class NeuronAblation:
         """Ask which neurons are flagged, here and in full precision, then what happens without them."""
         prompt, target = Prompt(text=item.fields["prompt"]), item.answers[0]
         flag = Inspect(prompt=prompt, by=self._flag(target))
-        mine, theirs = yield [flag, Ask(to="full", request=flag)]
-        listed = self._flagged(cast(Inspection, mine).values)
-        own, full = _places(listed), _places(self._flagged(cast(Inspection, theirs).values))
+        theirs, mine = yield from beside_full(flag)
+        listed = self._flagged(mine)
+        own, full = _places(listed), _places(self._flagged(theirs))
         ablate = Intervene(target=target, sets=(own, full), draws=self.draws, seed=draw_seed(item))
         (answer,) = yield [Inspect(prompt=prompt, by=ablate)]
         read = cast(Inspection, answer).values

@@ -11,7 +11,7 @@ import numpy as np
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps, Value
 from compressed_lens.analyses.settings import at_least_one, one_of, truth_value
-from compressed_lens.knowledge.layers import TARGETS, Target, target_of
+from compressed_lens.knowledge.facts import TARGETS, Target, beside_full, target_of
 from compressed_lens.lm.inspections import Neuron, Neurons
 from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
 from compressed_lens.statistics.overlap import Overlap, overlap
@@ -29,16 +29,16 @@ class ValueNeurons:
     """Find the neurons whose output raises the object most, in full precision and here, and compare.
 
     Values: `tau` (lowest score among full precision's top neurons, nats), `survival` (number of neurons here with at
-    least that score), `survivors` (how many of full precision's top neurons are among them), `survival_right` and
-    `survivors_right` (the same where full precision is right, else None), `entered` (top neurons here that are not full
-    precision's); `jaccard` of the two top sets, `jaccard_null` (its mean for random sets with as many neurons in every
-    block) and `jaccard_p`; `rank_correlation` (Spearman, of both models' scores over full precision's top neurons);
-    `lost` (sum over full precision's top neurons of its score minus the score here), `gained` (sum over those that
-    entered of the score here minus full precision's), `compensation` (share of what blocks lost that neurons that
+    least that score), `survivors` (how many of full precision's top neurons are among them), `survival_known` and
+    `survivors_known` (the same where full precision knows the fact, else None), `entered` (top neurons here that are
+    not full precision's); `jaccard` of the two top sets, `jaccard_null` (its mean for random sets with as many neurons
+    in every block) and `jaccard_p`; `rank_correlation` (Spearman, of both models' scores over full precision's top
+    neurons); `lost` (sum over full precision's top neurons of its score minus the score here), `gained` (sum over those
+    that entered of the score here minus full precision's), `compensation` (share of what blocks lost that neurons that
     entered gained in the same block; None where nothing was lost); `top` (full precision's 10 best: block, index, its
     score, the score here), `top_entered` (the 10 best that entered, the same); `survivors_by_block`,
     `entered_by_block`, `lost_by_block`, `gained_by_block`; `scale_ratio` (scale of the final norm over full
-    precision's); `right`, `full_right` (whether the target is the likeliest token); `token`. With `attention` also
+    precision's); `known`, `full_known` (whether the target is the likeliest token); `token`. With `attention` also
     `attention_tau`, `attention_survival`, `attention_jaccard`, `attention_jaccard_null`, `attention_jaccard_p`,
     `attention_top` (block, head, index, position, score here).
 
@@ -105,9 +105,9 @@ class ValueNeurons:
                 "neurons",
                 "Full precision's top neurons that still reach their lowest score there",
             ),
-            ("survivors_right", "higher", "neurons", "The same over the facts that full precision gets right"),
+            ("survivors_known", "higher", "neurons", "The same over the facts that full precision knows"),
             ("survival", "neither", "neurons", "All neurons that reach that score (2505.13963)"),
-            ("survival_right", "neither", "neurons", "The same over the facts that full precision gets right"),
+            ("survival_known", "neither", "neurons", "The same over the facts that full precision knows"),
             ("entered", "lower", "neurons", "Top neurons that are not among full precision's"),
             ("jaccard", "higher", "rate", "Overlap of the top neurons with full precision's: shared over all of both"),
             ("jaccard_null", "neither", "rate", "The same for random sets with as many neurons in every block"),
@@ -137,11 +137,17 @@ class ValueNeurons:
             for name, direction, unit, summary in told
         )
 
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        return ("ffn", "attention") if self.attention else ("ffn",)
+
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask both models for their top neurons; then for the scores of the other's, and how many reach tau."""
         prompt, target = Prompt(text=item.fields["prompt"]), target_of(self.target, item)
         asked = Inspect(prompt=prompt, by=Neurons(target=target, top=self.top, attention=self.attention))
-        full, own = (cast(Inspection, one).values for one in (yield [Ask(to="full", request=asked), asked]))
+        full, own = yield from beside_full(asked)
+        if not all(one[part]["neurons"] for one in (full, own) for part in self._parts):
+            return Record(values={}, failed="no neuron has a finite score")
         before, after = scored(full["ffn"]), scored(own["ffn"])
         lost = [cast(Neuron, neuron) for neuron in before if neuron not in after]
         entered = [cast(Neuron, neuron) for neuron in after if neuron not in before]
@@ -170,11 +176,11 @@ class ValueNeurons:
         values: dict[str, Value] = {
             **compared,
             "survival": survival,
-            "survival_right": survival if full["predicted"] else None,
-            "survivors_right": compared["survivors"] if full["predicted"] else None,
+            "survival_known": survival if full["known"] else None,
+            "survivors_known": compared["survivors"] if full["known"] else None,
             "scale_ratio": own["scale"] / full["scale"],
-            "right": own["predicted"],
-            "full_right": full["predicted"],
+            "known": own["known"],
+            "full_known": full["known"],
             "token": own["token"],
         }
         if self.attention:

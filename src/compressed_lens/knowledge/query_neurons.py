@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps
 from compressed_lens.analyses.settings import at_least_one, one_of
-from compressed_lens.knowledge.layers import TARGETS, Target, target_of
+from compressed_lens.knowledge.facts import TARGETS, Target, beside_full, target_of
 from compressed_lens.knowledge.neurons import agreement, scored
 from compressed_lens.lm.inspections import QueryNeurons
-from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
+from compressed_lens.lm.protocol import Inspect, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 _LISTED = 10
@@ -25,7 +25,7 @@ class QueryNeuronsOfFacts:
     parts gave; None where `total` is not positive); `found` (number of query neurons, at most `top`; attention neurons
     of the first block read the embedding and have none); None where full precision has none: `kept` (share of full
     precision's query neurons that are query neurons here), `jaccard`, `jaccard_null` (its mean for random sets with as
-    many neurons in every block), `jaccard_p`; `top` (the 10 best: block, index, score); `right`, `full_right` (whether
+    many neurons in every block), `jaccard_p`; `top` (the 10 best: block, index, score); `known`, `full_known` (whether
     the target is the likeliest token), `token`.
 
     Attributes:
@@ -115,7 +115,9 @@ class QueryNeuronsOfFacts:
         """Ask both models for their query neurons."""
         by = QueryNeurons(target=target_of(self.target, item), values=self.values, top=self.top)
         asked = Inspect(prompt=Prompt(text=item.fields["prompt"]), by=by)
-        full, own = (cast(Inspection, one).values for one in (yield [Ask(to="full", request=asked), asked]))
+        full, own = yield from beside_full(asked)
+        if full["total"] is None or own["total"] is None:
+            return Record(values={}, failed="no attention neuron has a finite score")
         before, after = scored(full), scored(own)
         found = agreement(before, after, full["of"]) if before else None
         total = own["total"]
@@ -130,7 +132,7 @@ class QueryNeuronsOfFacts:
                 "from_embedding": own["embedding"] / total if total > 0 else None,
                 "from_ffn": sum(own["ffn"]) / total if total > 0 else None,
                 "top": own["neurons"][:_LISTED],
-                "right": own["predicted"],
-                "full_right": full["predicted"],
+                "known": own["known"],
+                "full_known": full["known"],
             }
         )

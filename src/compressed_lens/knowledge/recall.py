@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, cast
 from compressed_lens.analyses.base import Metric, Record, Steps
 from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of, truth_value
 from compressed_lens.ids import digest
+from compressed_lens.knowledge.facts import other_wordings
 from compressed_lens.knowledge.matching import MATCHES, Match, consistency, first_token_right, prediction, recalled
 from compressed_lens.lm.protocol import Generate, Generation, Message, Prompt, Score, Scores
 from compressed_lens.tasks.base import Item, Task, TaskKind
@@ -104,10 +105,10 @@ def asking(ask: Ask, text: str, shots: Sequence[Item] = ()) -> Prompt:
 class Recall:
     """Complete a statement of fact.
 
-    Values: `continuation`, `correct`, `first_token` and `first_token_correct`, `log_probability` of the item's own
-    object (sum over its tokens, nats), `object_tokens`, `shots` (examples given); with `rank` also `rank` (1 is best)
-    and `candidates`; with `paraphrases` also `predictions` (of every wording, the item's own first), `consistency`
-    (0 to 1) and `all_right`.
+    Values: `continuation`, `object`, `correct`, `first_token` and `first_token_correct`, `log_probability` of the
+    item's own object (sum over its tokens, nats), `object_tokens`, `shots` (examples given); with `rank` also `rank` (1
+    is best) and `candidates`; with `paraphrases` also `predictions` (of every wording, the item's own first),
+    `consistency` (0 to 1) and `all_right`.
 
     Attributes:
         ask: "continue": plain text to be continued, no chat template. "chat": the statement or question as a
@@ -151,7 +152,7 @@ class Recall:
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for the first token and the log-probability of the object, then for a continuation that can hold it."""
         shots = examples(task, item, self.shots) if self.shots else []
-        wordings = [item.fields["prompt"], *(item.extra.get("paraphrases", ()) if self.paraphrases else ())]
+        wordings = [item.fields["prompt"], *(other_wordings(item) if self.paraphrases else ())]
         prompts = [asking(self.ask, wording, shots) for wording in wordings]
         others = (item.choices or task.candidates.get(item.group, ())) if self.rank else ()
         candidates = (item.answers[0], *(other for other in others if other not in item.answers))

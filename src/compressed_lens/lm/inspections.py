@@ -53,7 +53,7 @@ class Layers:
 
     Values: `attention`, `ffn` [blocks], `heads` [blocks][heads] (each head alone added to what enters its block), in
     nats; `scale` (what the final norm divides by); `log_probability` of the target's first token under the model
-    itself; `token`; `predicted` (whether it is the model's likeliest).
+    itself; `token`; `known` (whether it is the model's likeliest).
 
     Attributes:
         target: Answer whose first token counts; "" takes the token the model predicts.
@@ -75,7 +75,7 @@ class Neurons:
     or `[block, head, index in head, position, score]`; `reaching`: number of neurons with at least the score asked for,
     None where none was; `projected`: how many were projected to the vocabulary; `of` [blocks]: how many there are}.
     `watched`: scores of the `watch`ed feed-forward neurons, in order. `token`, `log_probability`; `scale` (what the
-    final norm divides by); `predicted` (whether the target is the model's likeliest token).
+    final norm divides by); `known` (whether the target is the model's likeliest token).
 
     A neuron is an input of the down projection, or one channel of one head's value at one position (of the prompt's
     own tokens; positions outside a window have none). Its score, in nats, is what its vector adds to the target's
@@ -112,9 +112,9 @@ class QueryNeurons:
     the value neuron's increase; shares are summed over the top `values` attention value neurons.
 
     Values: `embedding`, `attention`, `ffn` [blocks] (shares of whole sub-layers; with the embedding they add up to
-    `total`, the sum of the value neurons' increases), `neurons` (the top ones with a share above 0, best first,
-    `[block, index, score]`), `of` [blocks] (how many there are), all in nats; `token`; `predicted` (whether the target
-    is the model's likeliest token).
+    `total`, the sum of the value neurons' increases; None where none is finite), `neurons` (the top ones with a share
+    above 0, best first, `[block, index, score]`), `of` [blocks] (how many there are), all in nats; `token`; `known`
+    (whether the target is the model's likeliest token).
 
     Attributes:
         target: Answer whose first token counts; "" takes the token the model predicts.

@@ -92,18 +92,18 @@ def _lens(_: looks.Lens) -> dict[str, Any]:
 
 def _layers(_: looks.Layers) -> dict[str, Any]:
     parts = {"attention": [0.2] * _BLOCKS, "ffn": [0.3] * _BLOCKS, "heads": [[0.1] * _HEADS for _ in range(_BLOCKS)]}
-    return {**parts, "scale": 1.0, **_predicted()}
+    return {**parts, "scale": 1.0, **_known()}
 
 
 def _neurons(by: looks.Neurons) -> dict[str, Any]:
     ffn = _found([[n % _BLOCKS, n, 1.0 / (1 + n)] for n in range(by.top)], by.reach)
     attention = _found([[n % _BLOCKS, 0, n, 0, 1.0 / (1 + n)] for n in range(by.top)], by.reach_attention)
     more = {"attention": attention} if by.attention else {}
-    return {"ffn": ffn, **more, "watched": [0.1] * len(by.watch), "scale": 1.0, **_predicted()}
+    return {"ffn": ffn, **more, "watched": [0.1] * len(by.watch), "scale": 1.0, **_known()}
 
 
-def _predicted() -> dict[str, Any]:
-    return {"log_probability": -1.0, "token": "word", "predicted": True}
+def _known() -> dict[str, Any]:
+    return {"log_probability": -1.0, "token": "word", "known": True}
 
 
 def _found(neurons: list[list[float]], reach: float | None) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _found(neurons: list[list[float]], reach: float | None) -> dict[str, Any]:
 def _query(by: looks.QueryNeurons) -> dict[str, Any]:
     neurons = [[n % _BLOCKS, n, 1.0 / (1 + n)] for n in range(by.top)]
     parts = {"embedding": 0.1, "attention": [0.1] * _BLOCKS, "ffn": [0.1] * _BLOCKS, "total": 0.9}
-    return {**parts, "neurons": neurons, "of": [by.top + 1] * _BLOCKS, "token": "word", "predicted": True}
+    return {**parts, "neurons": neurons, "of": [by.top + 1] * _BLOCKS, "token": "word", "known": True}
 
 
 def _integrated(by: looks.IntegratedNeurons) -> dict[str, Any]:

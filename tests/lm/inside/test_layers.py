@@ -39,7 +39,7 @@ def test_every_layer_and_head_is_that_of_brute_force(family: HFModel) -> None:
         start = float(brute.read(plain.entered[0])[brute.target])
         end = float(brute.read(plain.entered[-1])[brute.target])
         assert sum(answer["attention"]) + sum(answer["ffn"]) == pytest.approx(end - start, abs=1e-4)
-        assert answer["predicted"]
+        assert answer["known"]
         assert answer["scale"] == pytest.approx(float(brute._scale), rel=1e-5)
         if not brute.anatomy.softcapped:
             assert answer["log_probability"] == pytest.approx(end, abs=1e-4)

@@ -77,7 +77,7 @@ def test_every_score_is_that_of_brute_force(family: HFModel) -> None:
                 assert own[block, head, index, place] == wanted
                 count += 1
         assert len(own) == count == sum(answer["attention"]["of"])
-        assert answer["predicted"]
+        assert answer["known"]
 
 
 def test_top_lists_and_counts_are_those_of_brute_force(family: HFModel) -> None:
@@ -97,7 +97,7 @@ def test_the_batch_does_not_matter(family: HFModel) -> None:
     together = ask(family, TEXTS, by)
     for answer, alone in zip(together, ask(family, TEXTS, by, batch_tokens=1), strict=True):
         assert answer["watched"] == pytest.approx(alone["watched"], abs=1e-5)
-        assert (answer["token"], answer["predicted"]) == (alone["token"], alone["predicted"])
+        assert (answer["token"], answer["known"]) == (alone["token"], alone["known"])
         for part in ("ffn", "attention"):
             assert answer[part]["of"] == alone[part]["of"]
             assert answer[part]["reaching"] == alone[part]["reaching"]

@@ -11,6 +11,7 @@ from compressed_lens.errors import ModelError
 from compressed_lens.lm.batching import pack, run_halving
 from compressed_lens.lm.forward import Passes
 from compressed_lens.lm.inside.anatomy import Anatomy
+from compressed_lens.lm.inside.beginning import pack_alike
 from compressed_lens.lm.protocol import Inspect
 from compressed_lens.lm.reading import Reader
 
@@ -27,6 +28,9 @@ class Inside:
         tokenizer: Its tokenizer.
         name: What to call it in messages.
         strict: Whether rows must run alone (see `forward.batch_rule`).
+
+    Attributes:
+        proven: For each inspection with a proof of its own: why it cannot be run, None where it can.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Inside:
         self.reader = reader
         self.tokenizer = tokenizer
         self.strict = strict
+        self.proven: dict[str, ModelError | None] = {}
         self._name = name
 
     @property
@@ -82,4 +87,9 @@ class Inside:
         `work` must have no lasting effect when it fails.
         """
         for batch in pack(lengths, 1 if self.strict else budget):
+            run_halving(batch, work)
+
+    def alike(self, rows: Sequence[Sequence[int]], work: Callable[[Sequence[int]], None], budget: int) -> None:
+        """As `each`, but rows of tokens that begin alike come together."""
+        for batch in pack_alike(rows, 1 if self.strict else budget):
             run_halving(batch, work)

@@ -60,7 +60,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
             "scale": float(read.scale[n]),
             "log_probability": float(logs[n, targets[n]]),
             "token": inside.text(targets[n]),
-            "predicted": int(logs[n].argmax()) == targets[n],
+            "known": int(logs[n].argmax()) == targets[n],
         }
         for n, (own_attention, own_ffn, own_heads) in enumerate(by_prompt)
     ]

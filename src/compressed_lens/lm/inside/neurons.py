@@ -87,7 +87,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
                     "token": inside.text(targets[place]),
                     "log_probability": told[place][0],
                     "scale": float(read.scale[place]),
-                    "predicted": told[place][1],
+                    "known": told[place][1],
                 }
             )
     return answers

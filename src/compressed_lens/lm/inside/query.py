@@ -34,6 +34,23 @@ def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> li
     return [found[n] for n in range(len(requests))]
 
 
+def check(inside: Inside, request: Inspect) -> None:
+    """Check, by the first request a model gets, that its values are what a known projection reads.
+
+    Raises:
+        ModelError: They are not.
+    """
+    if __name__ not in inside.proven:
+        try:
+            _batch(inside, [request])
+        except ModelError as error:
+            inside.proven[__name__] = error
+        else:
+            inside.proven[__name__] = None
+    if reason := inside.proven[__name__]:
+        raise reason
+
+
 def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
     anatomy = inside.anatomy
     rows = [inside.reader.prompt(request.prompt) for request in requests]
@@ -67,9 +84,9 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
                 "ffn": parts[n, 1:, 1].tolist(),
                 "neurons": [[*divmod(number, size), score] for number, score in best if score > 0],
                 "of": [size] * neurons.shape[1],
-                "total": sum(tops[n].scores),
+                "total": sum(tops[n].scores) if tops[n].scores else None,
                 "token": inside.text(targets[n]),
-                "predicted": likeliest[n] == targets[n],
+                "known": likeliest[n] == targets[n],
             }
         )
     return answers
