@@ -5,19 +5,19 @@ through the whole model, with hooks that put the clean row's state (or sub-layer
 the published code does. Both ways get the same noise and must give the same probabilities. Timed in turns; medians of
 CPU seconds are printed, with forward tokens of the plain way.
 
-    python benchmarks/causal_tracing.py [--model reference] [--facts 6] [--shots 0] [--samples 10] [--repeats 3]
+    PYTHONPATH=src:. python benchmarks/causal_tracing.py [--model reference] [--facts 6] [--shots 0]
+        [--samples 10] [--repeats 3]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import torch
+from benchmarks.measuring import seconds
 from torch import Tensor
 
 from compressed_lens.lm.hf import HFModel
@@ -74,13 +74,6 @@ def chance(model: HFModel, subject: Subject, part: str, place: int, touched: lis
         ids = torch.tensor([list(subject.ids)] * (1 + subject.by.samples))
         logits = model.module(ids, use_cache=False).logits[1:, -1].float()
     return float(logits.softmax(dim=-1)[:, subject.token].double().mean())
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the CPU seconds of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def main() -> None:

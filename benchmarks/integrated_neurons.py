@@ -7,7 +7,8 @@ in turns, so that a busy machine disturbs them alike; medians of CPU seconds a p
 live tensors, weights included, next to that of a plain forward pass over the same prompts in batches of the same size.
 A random model of more blocks shows how the ratio grows with depth.
 
-    python benchmarks/integrated_neurons.py [--batch-tokens 2048] [--plain 2] [--steps 20] [--repeats 3] [--blocks 12]
+    PYTHONPATH=src:. python benchmarks/integrated_neurons.py [--batch-tokens 2048] [--plain 2] [--steps 20]
+        [--repeats 3] [--blocks 12]
 """
 
 from __future__ import annotations
@@ -15,22 +16,19 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from benchmarks.measuring import MIB, peak, seconds
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from compressed_lens.lm.hf import HFModel
 from compressed_lens.lm.inspections import IntegratedNeurons
 from compressed_lens.lm.locate import locate_model
 from compressed_lens.lm.protocol import Inspect, Prompt
 from compressed_lens.tasks import load_task
-
-MIB = 2**20
 
 
 def requests_of(model: HFModel, batch_tokens: int, shots: int, steps: int) -> list[Inspect]:
@@ -111,26 +109,6 @@ def difference(theirs: list[list[Tensor]], found: list[dict[str, Any]]) -> float
         gaps = [float((b.clamp(min=0) - o).abs().max()) for b, o in zip(blocks, own, strict=True)]
         worst = max(worst, max(gaps) / values["maximum"])
     return worst
-
-
-def peak(work: Callable[[], object]) -> int:
-    """Return the largest number of bytes of tensors alive at once during a call, beyond those before it."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        work()
-    results: Any = seen.profiler
-    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
-    alive = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        alive += event.nbytes()
-        most = max(most, alive)
-    return most
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the CPU seconds of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def deeper(model: HFModel, blocks: int) -> HFModel:

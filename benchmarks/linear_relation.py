@@ -5,18 +5,18 @@ is wide, vectorized, as the published code does), writes W and b out, and reads 
 forward pass of its own. Both ways must give the same log-probabilities. Timed in turns; medians of CPU seconds are
 printed.
 
-    python benchmarks/linear_relation.py [--model reference] [--relation person_city] [--subjects 20] [--repeats 3]
+    PYTHONPATH=src:. python benchmarks/linear_relation.py [--model reference] [--relation person_city]
+        [--subjects 20] [--repeats 3]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from benchmarks.measuring import seconds
 from torch import Tensor
 
 from compressed_lens.lm.hf import HFModel
@@ -72,13 +72,6 @@ def plain(model: HFModel, requests: list[Inspect]) -> list[float]:
             token = model._inside.reader.first(request.prompt, by.target)
             found.append(float(logits.log_softmax(dim=-1)[token]))
     return found
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the CPU seconds of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def prompt_of(fact: Item) -> Prompt:

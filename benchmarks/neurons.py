@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from benchmarks.integrated_neurons import MIB, peak, seconds
+from benchmarks.measuring import MIB, peak, seconds
 from torch import Tensor, nn
 
 from compressed_lens.lm.hf import HFModel

@@ -4,17 +4,16 @@ The plain way runs prompt and option together as one row for every option, in ri
 log-softmax of every position (as lm-evaluation-harness does on Hugging Face models). Both are timed in turns, so that
 a busy machine disturbs them alike; medians of CPU seconds are printed, with forward tokens, which no machine disturbs.
 
-    python benchmarks/scoring.py [--model reference] [--documents 20] [--repeats 5] [--batch 8]
+    PYTHONPATH=src:. python benchmarks/scoring.py [--model reference] [--documents 20] [--repeats 5] [--batch 8]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from benchmarks.measuring import seconds
 
 from compressed_lens.lm.hf import HFModel
 from compressed_lens.lm.locate import locate_model
@@ -63,13 +62,6 @@ def shared(model: HFModel, requests: list[Score]) -> tuple[list[float], int]:
     before = model.forward_tokens
     found = [value for scores in model.score(requests) for value in scores.log_probabilities]
     return found, model.forward_tokens - before
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the CPU seconds of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def main() -> None:
