@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressed_lens.comparison.saturation import group_losses, rank_correlation
-from compressed_lens.comparison.series import FULL, Gate, Measure, Series
+from compressed_lens.comparison.series import FULL, Gate, Measure, Series, or_none
 from compressed_lens.comparison.transitions import is_yes_or_no
 from compressed_lens.statistics import Correlation, correlation
 
@@ -214,7 +214,7 @@ def bottlenecks_frame(rows: Iterable[Bottleneck]) -> pl.DataFrame:
     found = []
     for one in rows:
         c = one.correlation
-        ends = tuple(None if math.isnan(value) else value for value in (c.estimate, c.low, c.high))
+        ends = tuple(map(or_none, (c.estimate, c.low, c.high)))
         counts = (*(one.lost or (None, None)), *(one.kept or (None, None)))
         place = (one.model, one.task, one.variant, one.gate, one.level, *one.first, *one.second)
         found.append((*place, c.kind, *ends, c.n, c.constant or None, *counts))

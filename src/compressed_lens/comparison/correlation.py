@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressed_lens.comparison.series import Measure, Series
+from compressed_lens.comparison.series import Measure, Series, or_none
 from compressed_lens.statistics import Correlation, correlation
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def agreements_frame(rows: Iterable[Agreement]) -> pl.DataFrame:
 
 def _row(row: Agreement) -> tuple[object, ...]:
     c = row.correlation
-    ends = tuple(None if math.isnan(value) else value for value in (c.estimate, c.low, c.high))
+    ends = tuple(map(or_none, (c.estimate, c.low, c.high)))
     return (
         *(row.model, row.task, row.variant, *row.first, *row.second, c.kind),
         *(*ends, c.method, c.n, c.dropped, c.constant or None),

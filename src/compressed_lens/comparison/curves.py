@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressed_lens.analyses.base import Curve
-from compressed_lens.comparison.series import FULL, Gate, Series
+from compressed_lens.comparison.series import FULL, Gate, Series, or_none
 from compressed_lens.statistics import Interval, mean_intervals, paired_bootstraps, replicate_means, unit_sums
 
 if TYPE_CHECKING:
@@ -188,12 +188,8 @@ def _row(one: VariantCurve, position: int) -> tuple[object, ...]:
     return (
         *(one.model, one.task, one.analysis, curve.name, curve.unit, curve.direction, curve.axis),
         *(one.variant, one.gate, curve.first + position),
-        *(_known(own.estimate), _known(own.low), _known(own.high), own.n),
-        *((_known(paired.estimate), _known(paired.low), _known(paired.high)) if paired else (None, None, None)),
+        *(or_none(own.estimate), or_none(own.low), or_none(own.high), own.n),
+        *((or_none(paired.estimate), or_none(paired.low), or_none(paired.high)) if paired else (None, None, None)),
         *((paired.n, paired.method) if paired else (None, None)),
-        *(one.worst == position, _known(one.again), one.recorded, one.failed, one.without),
+        *(one.worst == position, or_none(one.again), one.recorded, one.failed, one.without),
     )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

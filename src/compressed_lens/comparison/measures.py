@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.comparison.series import FULL, Gate, Measure, RunFrames, Series, series_of, variant_list
+from compressed_lens.comparison.series import FULL, Gate, Measure, RunFrames, Series, or_none, series_of, variant_list
 from compressed_lens.statistics import (
     Flips,
     Interval,
@@ -170,15 +170,11 @@ def _row(figure: Figure) -> tuple[object, ...]:
         *(figure.model, figure.task, figure.analysis, measure.name, measure.family, measure.primary),
         *(measure.unit, measure.direction),
         *(figure.variant, figure.gate, figure.planned, figure.recorded, figure.failed, figure.unparsed),
-        *(_known(own.estimate), _known(own.low), _known(own.high), own.n),
-        *((_known(paired.estimate), _known(paired.low), _known(paired.high)) if paired else (None, None, None)),
+        *(or_none(own.estimate), or_none(own.low), or_none(own.high), own.n),
+        *((or_none(paired.estimate), or_none(paired.low), or_none(paired.high)) if paired else (None, None, None)),
         *((paired.n, paired.dropped, paired.method) if paired else (None, None, None)),
         *(figure.lost, figure.gained, figure.p, figure.p_adjusted, figure.verdict),
     )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[Figure]:

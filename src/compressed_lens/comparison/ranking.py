@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compressed_lens.analyses.base import Family
 from compressed_lens.comparison.measures import Figure
-from compressed_lens.comparison.series import FULL
+from compressed_lens.comparison.series import FULL, or_none
 from compressed_lens.errors import DataError
 from compressed_lens.statistics import average_ranks, rank_test
 
@@ -192,16 +192,12 @@ def rankings_frame(rows: Iterable[Ranking]) -> pl.DataFrame:
         **dict.fromkeys(("p", "critical_difference"), pl.Float64),
     }  # fmt: skip
     told = [
-        (r.family, r.rule, place, one.variant, one.mean_rank, _known(one.low), _known(one.high), one.rows, one.first,
-         r.models, r.columns, r.rows, _known(r.p), _known(r.critical_difference))
+        (r.family, r.rule, place, one.variant, one.mean_rank, or_none(one.low), or_none(one.high), one.rows, one.first,
+         r.models, r.columns, r.rows, or_none(r.p), or_none(r.critical_difference))
         for r in rows
         for place, one in enumerate(r.ranked, 1)
     ]  # fmt: skip
     return pl.DataFrame(told, schema=schema, orient="row")
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _cells(frame: pl.DataFrame) -> tuple[NDArray[np.float64], list[str]]:

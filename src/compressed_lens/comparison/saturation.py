@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressed_lens.comparison.series import FULL, Gate, Measure, Series
+from compressed_lens.comparison.series import FULL, Gate, Measure, Series, or_none
 from compressed_lens.comparison.transitions import is_yes_or_no
 from compressed_lens.statistics import Correlation, correlation
 
@@ -161,7 +161,7 @@ def saturations_frame(rows: Iterable[Saturation]) -> pl.DataFrame:
     found = []
     for one in rows:
         c = one.correlation
-        ends = tuple(None if math.isnan(value) else value for value in (c.estimate, c.low, c.high))
+        ends = tuple(map(or_none, (c.estimate, c.low, c.high)))
         place = (one.model, one.task, one.analysis, one.measure.name, one.variant, one.gate)
         found += [
             (*place, p.group, p.full, p.loss, p.pairs, p.floor, *ends, c.n, c.constant or None) for p in one.points

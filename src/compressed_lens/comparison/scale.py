@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.comparison.series import FULL, Measure, Series, Variant
+from compressed_lens.comparison.series import FULL, Measure, Series, Variant, or_none
 from compressed_lens.statistics import (
     Interval,
     holm,
@@ -234,7 +234,7 @@ def trends_frame(rows: Iterable[SizeTrend]) -> pl.DataFrame:
         **dict.fromkeys(("slope", "low", "high"), pl.Float64), "losses": pl.String,
     }  # fmt: skip
     told = [
-        (t.task, t.analysis, t.measure.name, t.variant, len(t.losses), *map(_known, (t.slope, t.low, t.high)),
+        (t.task, t.analysis, t.measure.name, t.variant, len(t.losses), *map(or_none, (t.slope, t.low, t.high)),
          "; ".join(f"{model} ({size:,}): {loss:.6g} (n {n})" for model, size, loss, n in t.losses))
         for t in rows
     ]  # fmt: skip
@@ -256,12 +256,8 @@ def choices_frame(rows: Iterable[SizeChoice]) -> pl.DataFrame:
     }  # fmt: skip
     told = [
         (c.task, c.analysis, c.measure.name, c.larger, c.variant, c.smaller, c.larger_value, c.smaller_value,
-         *map(_known, (c.difference.estimate, c.difference.low, c.difference.high)), c.difference.n,
-         _known(c.p), _known(c.p_adjusted), c.larger_bytes, c.smaller_bytes)
+         *map(or_none, (c.difference.estimate, c.difference.low, c.difference.high)), c.difference.n,
+         or_none(c.p), or_none(c.p_adjusted), c.larger_bytes, c.smaller_bytes)
         for c in rows
     ]  # fmt: skip
     return pl.DataFrame(told, schema=schema, orient="row")
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

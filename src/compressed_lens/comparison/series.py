@@ -267,6 +267,11 @@ def _list(outcome: Outcome | None, key: str) -> list[float]:
     return [float(part) if isinstance(part, int | float) else math.nan for part in value]
 
 
+def or_none(value: float) -> float | None:
+    """Return a number as tables hold it: None for NaN."""
+    return None if math.isnan(value) else value
+
+
 def _parsed(text: str | None) -> dict[str, Any]:
     value = json.loads(text) if text else {}
     return value if isinstance(value, dict) else {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from compressed_lens.comparison.measures import Figure
-from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series
+from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series, or_none
 from compressed_lens.statistics import Interval, holm
 
 if TYPE_CHECKING:
@@ -229,15 +229,11 @@ def transitions_frame(rows: Iterable[Transition]) -> pl.DataFrame:
 
 
 def _row(t: Transition) -> tuple[object, ...]:
-    ends = tuple(_known(end) for end in (t.net.estimate, t.net.low, t.net.high))
+    ends = tuple(or_none(end) for end in (t.net.estimate, t.net.low, t.net.high))
     shares = (t.forgetting, t.regaining, t.churn, 1 - t.churn, t.kappa)
     return (
         *(t.model, t.task, t.analysis, t.measure.name, t.measure.family, t.measure.primary, t.measure.direction),
         *(t.variant, t.gate, t.items, *(getattr(t, name) for name in _COUNTS), t.pairs),
-        *map(_known, shares),
+        *map(or_none, shares),
         *(*ends, t.net.method, t.p, t.p_adjusted),
     )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -81,6 +81,7 @@ class CausalTracingOfFacts:
     def __post_init__(self) -> None:
         at_least_one("samples", self.samples)
         at_least_zero("noise", self.noise)
+        at_least_zero("seed", self.seed)
         if self.blocks is not None:
             at_least_one("blocks", self.blocks)
         for part in self.parts:

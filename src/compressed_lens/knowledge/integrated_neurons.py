@@ -130,7 +130,7 @@ class KnowledgeNeurons:
             name="completeness_error",
             value="completeness_error",
             direction="neither",
-            unit="of probability",
+            unit="rate",
             summary="Largest gap between a block's attributions and what its neurons change: error of the Riemann sum",
         ),
     )

@@ -57,7 +57,7 @@ class LayerContributions:
             name="peak",
             value="peak",
             direction="neither",
-            unit="block",
+            unit="blocks",
             summary="Block whose contribution to a fact changed most (median)",
             statistic="median",
         ),

@@ -110,6 +110,7 @@ class LinearRelations:
 
     def __post_init__(self) -> None:
         at_least_one("pairs", self.pairs)
+        at_least_zero("seed", self.seed)
         truth_value("few_shot", self.few_shot)
         fraction = isinstance(self.layer, float) and 0 <= self.layer <= 1
         if isinstance(self.layer, bool) or not (isinstance(self.layer, int) or fraction):

@@ -7,7 +7,7 @@ from random import Random
 from typing import ClassVar, Literal, cast
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps, Value
-from compressed_lens.analyses.settings import at_least_one, one_of
+from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of
 from compressed_lens.explanations.sources import Unusable
 from compressed_lens.knowledge.matching import MATCHES, Match, recalled
 from compressed_lens.knowledge.recall import SPARE
@@ -145,7 +145,7 @@ class BackPatching:
         at_least_one("stride", self.stride)
         one_of("match", self.match, MATCHES)
         at_least_one("max_new_tokens", self.max_new_tokens)
-        at_least_one("seed", self.seed)
+        at_least_zero("seed", self.seed)
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask the composed prompt (and both hops); where it fails, ask for every pair, own states and a donor's."""

@@ -14,6 +14,53 @@ from compressed_lens.multihop.entity_recall import reading, unusable
 from compressed_lens.multihop.hops import hops
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
+_ALWAYS = (
+    Metric(
+        name="consistency",
+        value="score",
+        direction="higher",
+        unit="nats",
+        summary="CnstScore of the two-hop and the one-hop prompt; 0 at best",
+        primary=True,
+    ),
+    Metric(
+        name="increases",
+        value="middle_increases",
+        direction="higher",
+        unit="rate",
+        summary="Share of chains and middle states where more recall of the bridge raises CnstScore; chance 50 %",
+        primary=True,
+    ),
+    Metric(
+        name="same_prediction",
+        value="same_top",
+        direction="higher",
+        unit="rate",
+        summary="Share of chains whose two-hop and one-hop prompt predict the same token",
+    ),
+)
+_PATHWAY = Metric(
+    name="pathway",
+    value="middle_pathway",
+    direction="higher",
+    unit="rate",
+    summary="Share of chains and middle states where both hops are seen; chance 25 %",
+)
+_GRADIENT = Curve(
+    name="consistency gradient",
+    value="increases",
+    unit="rate",
+    direction="higher",
+    summary="Share of chains where more recall of the bridge raises CnstScore (RQ2); chance 50 %",
+)
+_PATHWAY_CURVE = Curve(
+    name="two-hop pathway",
+    value="pathway",
+    unit="rate",
+    direction="higher",
+    summary="Share of chains where EntRec beats another e1 and its increase raises CnstScore; chance 25 %",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TwoHopConsistency:
@@ -38,59 +85,21 @@ class TwoHopConsistency:
 
     name: ClassVar[str] = "consistency"
     kinds: ClassVar[tuple[TaskKind, ...]] = ("chain",)
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric(
-            name="consistency",
-            value="score",
-            direction="higher",
-            unit="nats",
-            summary="CnstScore of the two-hop and the one-hop prompt; 0 at best",
-            primary=True,
-        ),
-        Metric(
-            name="increases",
-            value="middle_increases",
-            direction="higher",
-            unit="rate",
-            summary="Share of chains and middle states where more recall of the bridge raises CnstScore; chance 50 %",
-            primary=True,
-        ),
-        Metric(
-            name="same_prediction",
-            value="same_top",
-            direction="higher",
-            unit="rate",
-            summary="Share of chains whose two-hop and one-hop prompt predict the same token",
-        ),
-        Metric(
-            name="pathway",
-            value="middle_pathway",
-            direction="higher",
-            unit="rate",
-            summary="Share of chains and middle states where both hops are seen; chance 25 % (setting pathway)",
-        ),
-    )
-    pictures: ClassVar[tuple[Picture, ...]] = (
-        Curve(
-            name="consistency gradient",
-            value="increases",
-            unit="rate",
-            direction="higher",
-            summary="Share of chains where more recall of the bridge raises CnstScore (RQ2); chance 50 %",
-        ),
-        Curve(
-            name="two-hop pathway",
-            value="pathway",
-            unit="rate",
-            direction="higher",
-            summary="Share of chains where EntRec beats another e1 and its increase raises CnstScore; chance 25 %",
-        ),
-    )
 
     pathway: bool = True
 
     def __post_init__(self) -> None:
         truth_value("pathway", self.pathway)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Score and gradient, and with `pathway` both hops at once."""
+        return (*_ALWAYS, _PATHWAY) if self.pathway else _ALWAYS
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Where the gradient is positive, and with `pathway` where both hops are seen."""
+        return (_GRADIENT, _PATHWAY_CURVE) if self.pathway else (_GRADIENT,)
 
     def steps(self, task: Task, item: Item) -> Steps:
         """Ask for score and gradient, and for both read-outs of the first hop."""

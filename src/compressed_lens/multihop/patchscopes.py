@@ -19,6 +19,61 @@ from compressed_lens.tasks.base import Item, Task, TaskKind
 
 _KEYS = ("described", "control", "difference", "cells", "control_cells", "by_source", "control_by_source")
 
+_ALWAYS = (
+    Metric(
+        name="difference",
+        value="difference",
+        direction="higher",
+        unit="rate",
+        summary="Share of chains whose bridge entity is described, minus the share for the control",
+        primary=True,
+    ),
+    Metric(
+        name="described_e2",
+        value="described",
+        direction="higher",
+        unit="rate",
+        summary="Share of chains whose bridge entity is described by a state of its mention, in any cell",
+    ),
+    Metric(
+        name="described_control",
+        value="control",
+        direction="neither",
+        unit="rate",
+        summary="The same from the prompt with another e1, whose mention means another entity",
+    ),
+    Metric(
+        name="cells",
+        value="cells",
+        direction="higher",
+        unit="rate",
+        summary="Share of cells (source, target) that describe the bridge entity",
+    ),
+    Metric(
+        name="cells_control",
+        value="control_cells",
+        direction="neither",
+        unit="rate",
+        summary="The same from the prompt with another e1",
+    ),
+)
+_OF_THE_ANSWER = (
+    Metric(
+        name="described_e3",
+        value="answer_described",
+        direction="higher",
+        unit="rate",
+        summary="Share of chains whose answer is described by a state of the last token",
+    ),
+    Metric(
+        name="difference_e3",
+        value="answer_difference",
+        direction="higher",
+        unit="rate",
+        summary="That share minus the one for the control",
+    ),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Patchscopes:
@@ -49,64 +104,18 @@ class Patchscopes:
 
     name: ClassVar[str] = "patchscopes"
     kinds: ClassVar[tuple[TaskKind, ...]] = ("chain",)
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric(
-            name="difference",
-            value="difference",
-            direction="higher",
-            unit="rate",
-            summary="Share of chains whose bridge entity is described, minus the share for the control",
-            primary=True,
-        ),
-        Metric(
-            name="described_e2",
-            value="described",
-            direction="higher",
-            unit="rate",
-            summary="Share of chains whose bridge entity is described by a state of its mention, in any cell",
-        ),
-        Metric(
-            name="described_control",
-            value="control",
-            direction="neither",
-            unit="rate",
-            summary="The same from the prompt with another e1, whose mention means another entity",
-        ),
-        Metric(
-            name="cells",
-            value="cells",
-            direction="higher",
-            unit="rate",
-            summary="Share of cells (source, target) that describe the bridge entity",
-        ),
-        Metric(
-            name="cells_control",
-            value="control_cells",
-            direction="neither",
-            unit="rate",
-            summary="The same from the prompt with another e1",
-        ),
-        Metric(
-            name="described_e3",
-            value="answer_described",
-            direction="higher",
-            unit="rate",
-            summary="Share of chains whose answer is described by a state of the last token (setting answer)",
-        ),
-        Metric(
-            name="difference_e3",
-            value="answer_difference",
-            direction="higher",
-            unit="rate",
-            summary="That share minus the one for the control (setting answer)",
-        ),
-    )
+
     identity: str = "river: river; Monday: Monday; seven: seven; x"
     sources: States = "all"
     targets: States = "all"
     stride: int = 1
     answer: bool = False
     max_new_tokens: int = 10
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of the bridge entity, and with `answer` of the answer."""
+        return (*_ALWAYS, *(_OF_THE_ANSWER if self.answer else ()))
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
