@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_what_else_is_in_the_batch_does_not_matter(family: HFModel) -> None:
                 assert a is None or a == pytest.approx(b, rel=1e-3, abs=1e-5 * largest)
 
 
-def test_equal_one_hop_prompts_are_run_once(reference: HFModel) -> None:
+def test_equal_one_hop_prompts_and_shared_beginnings_are_run_once(reference: HFModel) -> None:
     chains = [item for item in load_task("testbed-twohop").items if item.extra["chain"]["e2"] == "Drolmouth"][:3]
     asked = [
         (item.fields["prompt"], chain["second"], chain["mention"], chain["e2"])
@@ -157,7 +158,45 @@ def test_equal_one_hop_prompts_are_run_once(reference: HFModel) -> None:
     spent = reference.forward_tokens - before
     lengths = [in_ids(reference, question) for question in asked]
     again = sum(max(len(one.row) - one.place for one in lengths) for _ in asked)
-    assert spent == sum(len(one.row) for one in lengths) + again + len(lengths[0].other)
+    begun = os.path.commonprefix([list(one.row) for one in lengths])
+    rest = sum(len(one.row) - len(begun) for one in lengths)
+    assert begun and spent == len(begun) + rest + again + len(lengths[0].other)
+
+
+def test_one_hop_prompts_of_all_batches_are_run_once(reference: HFModel) -> None:
+    asked = [(f"{text} {end}", "the label is", "label", "good") for end in "abc" for text in ("the label", "a label")]
+    _ = reference._inside.anatomy
+    counted = [reference.forward_tokens]
+    for count in (2, 6):
+        ask(reference, *asked[:count], batch_tokens=1)
+        counted.append(reference.forward_tokens)
+    alone = [in_ids(reference, question) for question in asked]
+    other = len(alone[0].other)
+    for spent, some in zip((counted[1] - counted[0], counted[2] - counted[1]), (alone[:2], alone), strict=True):
+        assert spent == other + sum(2 * len(one.row) - one.place for one in some)
+
+
+def test_prompts_behind_one_block_of_examples_agree_with_plain_forwards(family: HFModel) -> None:
+    block = "the river in France is red. a man in a park is good. the label is bad. "
+    asked = [(block + text, block + other, mention, target) for text, other, mention, target in ASKED[:3]]
+    _ = family._inside.anatomy
+    before = family.forward_tokens
+    together = ask(family, *asked)
+    spent = family.forward_tokens - before
+    questions = [in_ids(family, question) for question in asked]
+    every = sum(2 * len(one.row) - one.place for one in questions) + sum(len(one.other) for one in questions)
+    windows = getattr(family.module.config, "sliding_window", None)
+    assert windows is not None or spent < 0.7 * every
+    scores, slopes = second_order(family, questions)
+    for found, score, slope in zip(together, scores.tolist(), slopes.tolist(), strict=True):
+        assert found["score"] == pytest.approx(score, rel=1e-4, abs=1e-4)
+        largest = max(map(abs, slope))
+        assert found["gradient"][: len(slope)] == pytest.approx(slope, rel=1e-3, abs=1e-4 * largest)
+    for question, found in zip(asked, together, strict=True):
+        (alone,) = ask(family, question)
+        largest = max(map(abs, alone["gradient"][:-1]))
+        assert found["score"] == pytest.approx(alone["score"], rel=1e-5, abs=1e-5)
+        assert found["gradient"][:-1] == pytest.approx(alone["gradient"][:-1], rel=1e-3, abs=1e-5 * largest)
 
 
 @pytest.fixture(scope="module", params=["bnb-4bit", "bnb-8bit", "gptq", "awq"])

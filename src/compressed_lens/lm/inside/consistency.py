@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from compressed_lens.lm.inside.beginning import last_states
 from compressed_lens.lm.inside.inside import Inside
 from compressed_lens.lm.inside.suffix import Suffix
 from compressed_lens.lm.inspections import Consistency
@@ -29,9 +30,10 @@ _LOUDER = 2.0**10
 
 
 def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[dict[str, Any]]:
-    """Answer `Consistency` requests, in order; equal one-hop prompts of a batch are run once."""
+    """Answer `Consistency` requests, in order; equal one-hop prompts are run once."""
     asked = [_Asked.of(inside, request) for request in requests]
     found: list[dict[str, Any]] = [{} for _ in requests]
+    others = _ends(inside, list(dict.fromkeys(one.other for one in asked)), batch_tokens)
     # As many tokens of a batch have a gradient as its longest way from mention to end has: like goes with like.
     kinds: dict[int, list[int]] = {}
     for number, one in enumerate(asked):
@@ -39,11 +41,12 @@ def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> li
     for numbers in kinds.values():
 
         def work(batch: Sequence[int], numbers: Sequence[int] = numbers) -> None:
-            chosen = [numbers[n] for n in batch]
-            for number, values in zip(chosen, _together(inside, [asked[n] for n in chosen]), strict=True):
-                found[number] = values
+            chosen = [asked[numbers[n]] for n in batch]
+            ends = torch.stack([others[one.other] for one in chosen])
+            for n, values in zip(batch, _together(inside, chosen, ends), strict=True):
+                found[numbers[n]] = values
 
-        inside.each([len(asked[number].row) for number in numbers], work, batch_tokens)
+        inside.alike([asked[number].row for number in numbers], work, batch_tokens)
     return found
 
 
@@ -52,11 +55,35 @@ def recall_gradient(inside: Inside, states: Tensor, tokens: Tensor) -> Tensor:
     parts = []
     at_once = _at_once(inside, len(states))
     for some, token in zip(torch.split(states, at_once), torch.split(tokens, at_once), strict=True):
-        with torch.enable_grad():
-            state = some.detach().requires_grad_(True)
-            recall = inside.anatomy.logits(state).log_softmax(-1).gather(1, token[:, None]).sum()
-        parts.append(torch.autograd.grad(recall * _LOUDER, state)[0].float() / _LOUDER)
+        state, logits = _read(inside, some)
+        by_logits = -logits.detach().softmax(-1)
+        by_logits.scatter_add_(1, token[:, None], torch.ones_like(by_logits[:, :1]))
+        parts.append(_back(state, logits, by_logits))
     return torch.cat(parts)
+
+
+def _read(inside: Inside, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Read states out; return them and their logits, which have a graph."""
+    with torch.enable_grad():
+        state = states.detach().requires_grad_(True)
+        return state, inside.anatomy.logits(state)
+
+
+def _back(state: Tensor, logits: Tensor, by_logits: Tensor) -> Tensor:
+    """Return the gradient by states, given that by their logits, which is a closed form of both scores here."""
+    return torch.autograd.grad(logits, state, by_logits.mul_(_LOUDER))[0].float() / _LOUDER
+
+
+def _ends(inside: Inside, rows: Sequence[Ids], batch_tokens: int) -> dict[Ids, Tensor]:
+    """Return what leaves the last block at the last token of each row."""
+    found: dict[Ids, Tensor] = {}
+
+    def work(batch: Sequence[int]) -> None:
+        chosen = [rows[n] for n in batch]
+        found.update(zip(chosen, last_states(inside.anatomy, inside.passes, chosen), strict=True))
+
+    inside.alike(rows, work, batch_tokens)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,26 +106,19 @@ class _Asked:
         )
 
 
-def _together(inside: Inside, asked: Sequence[_Asked]) -> list[dict[str, Any]]:
+def _together(inside: Inside, asked: Sequence[_Asked], ends: Tensor) -> list[dict[str, Any]]:
     rows = [one.row for one in asked]
     # Rows that must run alone must run in one piece, too.
     behind = max(map(len, rows)) if inside.strict else max(len(one.row) - one.place for one in asked)
     suffix = Suffix.of(inside.anatomy, inside.passes, rows, tokens=behind)
-    others = {row: place for place, row in enumerate(dict.fromkeys(one.other for one in asked))}
-    other = inside.passes.read(list(others), keep=1)[:, -1].log_softmax(-1)[[others[one.other] for one in asked]]
-
+    at_once = _at_once(inside, len(asked))
     parts = [
-        _scored(inside, state, log)
-        for state, log in zip(
-            torch.split(suffix.states[-1][:, -1], _at_once(inside, len(asked))),
-            torch.split(other, _at_once(inside, len(asked))),
-            strict=True,
-        )
+        _scored(inside, own, other)
+        for own, other in zip(torch.split(suffix.states[-1][:, -1], at_once), torch.split(ends, at_once), strict=True)
     ]
     slope = torch.zeros_like(suffix.states[-1], dtype=torch.float32)
     slope[:, -1] = torch.cat([part.slope for part in parts])
     values = [value for part in parts for value in part.values]
-    del other
 
     index = torch.arange(len(asked), device=slope.device)
     columns = torch.tensor([suffix.column(n, one.place) for n, one in enumerate(asked)], device=slope.device)
@@ -126,21 +146,23 @@ class _Score:
     slope: Tensor
 
 
-def _scored(inside: Inside, states: Tensor, other: Tensor) -> _Score:
-    """Score last states [n, width] against log-probabilities after the one-hop prompts [n, vocabulary]."""
-    with torch.enable_grad():
-        final = states.detach().requires_grad_(True)
-        own = inside.anatomy.logits(final).log_softmax(-1)
-        score = ((own.exp() * other).sum(-1) + (other.exp() * own).sum(-1)) / 2
-    slope = torch.autograd.grad(score.sum() * _LOUDER, final)[0].float() / _LOUDER
-    own = own.detach()
-    entropy, other_entropy = ((-one.exp() * one).sum(-1).tolist() for one in (own, other))
+def _scored(inside: Inside, states: Tensor, ends: Tensor) -> _Score:
+    """Score last states [n, width] of two-hop prompts against those of their one-hop prompts."""
+    with torch.no_grad():
+        other = inside.anatomy.logits(ends).log_softmax(-1)
+    state, logits = _read(inside, states)
+    own = logits.detach().log_softmax(-1)
+    p, q = own.exp(), other.exp()
+    forth, back = (p * other).sum(-1), (q * own).sum(-1)
+    score = (forth + back) / 2
+    entropy, other_entropy = (-(p * own).sum(-1)).tolist(), (-(q * other).sum(-1)).tolist()
     same = (own.argmax(-1) == other.argmax(-1)).tolist()
     values = [
         {"score": _finite(a), "entropy": _finite(b), "other_entropy": _finite(c), "same_top": d}
         for a, b, c, d in zip(score.tolist(), entropy, other_entropy, same, strict=True)
     ]
-    return _Score(values=values, slope=slope)
+    by_logits = (other - forth[:, None] - 1).mul_(p).add_(q).div_(2)
+    return _Score(values=values, slope=_back(state, logits, by_logits))
 
 
 def _at_once(inside: Inside, rows: int) -> int:

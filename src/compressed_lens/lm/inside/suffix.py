@@ -3,7 +3,7 @@
 A change at one position moves nothing before it. So a batch of prompts is run once, keys and values of all but the last
 tokens are kept, and whatever is changed among those last tokens is run again from its own block upward: all variations
 of all prompts are rows of one batch, which grows as rows join at their block. The blocks are the model's own, called
-with what the model itself handed them.
+with what the model itself handed them. What all prompts of the batch begin with is run once.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from compressed_lens.errors import ModelError
-from compressed_lens.lm.forward import Passes, Prefix, positions_of
+from compressed_lens.lm.forward import Passes, Prefix
 from compressed_lens.lm.inside.anatomy import Anatomy, Block
+from compressed_lens.lm.inside.beginning import Begun
 
 Part = Literal["attention", "ffn", "neurons"]
 Look = Literal["attention", "ffn", "neurons", "weights"]
@@ -106,7 +107,7 @@ class Suffix:
         weights: With "weights", attention weights [prompts, heads, tokens, padded length]; 0 on padding.
         values: With "weights", value vectors [prompts, key-value heads, padded length, head width]; a sliding window
             holds the end of the prompt only, and so do the weights.
-        width: Length of the longest prompt; rows are padded on the left.
+        width: Length of the longest prompt; rows are padded on the left, or behind the beginning that all share.
         tokens: Number of last tokens.
     """
 
@@ -147,12 +148,13 @@ class Suffix:
             look: What else to keep.
         """
         suffix = cls(anatomy, passes)
-        ids, mask = passes.left_padded(rows)
-        suffix._count, suffix.width = ids.shape
-        suffix.tokens = min(tokens, suffix.width)
-        suffix._mask, suffix._length = mask, mask.sum(dim=1)
         with torch.no_grad(), anatomy.eager() if "weights" in look else nullcontext():
-            suffix._run_once(ids, mask, frozenset(look))
+            # Whoever asks for weights counts places from the right.
+            begun = Begun.of(passes, rows, tokens=tokens, share="weights" not in look)
+            suffix._count, suffix.width = begun.mask.shape
+            suffix.tokens = min(tokens, suffix.width)
+            suffix._mask, suffix._length = begun.mask, begun.mask.sum(dim=1)
+            suffix._run_once(begun, frozenset(look))
         return suffix
 
     def column(self, row: int, place: int) -> int:
@@ -194,20 +196,25 @@ class Suffix:
 
     def through(self, block: int, states: Tensor) -> Tensor:
         """Pass what enters a block, one row for every prompt in order [prompts, tokens, width], through it alone."""
-        rows = torch.arange(self._count, device=states.device)
         self._passes.tokens += self._count * self.tokens if block == 0 else 0
-        return self._block(block, states, rows, rows, ())[0]
+        return self._block(block, states, None, torch.arange(self._count, device=states.device), ())[0]
 
-    def _run_once(self, ids: Tensor, mask: Tensor, look: frozenset[Look]) -> None:
+    def _run_once(self, begun: Begun, look: frozenset[Look]) -> None:
         layers: Any
         passes, blocks, split = self._passes, self._anatomy.blocks, self.width - self.tokens
-        positions = positions_of(mask)
-        cache: Any = None
-        if split:
+        ids, mask, positions, cache = begun.ids, begun.mask, begun.positions, begun.cache
+        middle = split - begun.shared
+        if middle:
             output = passes.call(
-                input_ids=ids[:, :split], mask=mask[:, :split], positions=positions[:, :split], keep=1, use_cache=True
+                input_ids=ids[:, :middle],
+                mask=mask[:, :split],
+                positions=positions[:, :middle],
+                keep=1,
+                use_cache=True,
+                **({} if cache is None else {"past_key_values": cache}),
             )
             cache = output.past_key_values
+        if split:
             if not isinstance(cache, Cache) or len(cache.layers) != len(blocks):
                 raise ModelError("The model keeps no keys and values that its tokens could be run against.")
             layers = cache.layers
@@ -219,9 +226,9 @@ class Suffix:
             for block in blocks:
                 hooks.enter_context(self._watching(block, look))
             output = passes.call(
-                input_ids=ids[:, split:],
+                input_ids=ids[:, middle:],
                 mask=mask,
-                positions=positions[:, split:],
+                positions=positions[:, middle:],
                 keep=1,
                 use_cache=True,
                 **({} if cache is None else {"past_key_values": cache}),
@@ -265,15 +272,14 @@ class Suffix:
                 handle.remove()
 
     def _block(
-        self, index: int, states: Tensor, prompts: Tensor, numbers: Tensor, edits: Sequence[Edit]
+        self, index: int, states: Tensor, prompts: Tensor | None, numbers: Tensor, edits: Sequence[Edit]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Pass rows through one block; return what leaves it, and the rows' own keys and values."""
+        """Pass rows through one block; return what leaves it, and the rows' own keys and values.
+
+        `prompts` tells which prompt each row continues; None: one row for each, in order.
+        """
         block, call = self._anatomy.blocks[index], self._calls[index]
-        keys, values = self._keys[index]
-        behind = _Behind(
-            None if keys is None else keys.index_select(0, prompts),
-            None if values is None else values.index_select(0, prompts),
-        )
+        behind = _Behind(*(_rows(part, prompts) for part in self._keys[index]))
 
         def turn(value: Any) -> Any:
             return _turned(value, behind, self._count, prompts)
@@ -304,7 +310,11 @@ class Suffix:
         return branch
 
 
-def _turned(value: Any, behind: _Behind, count: int, prompts: Tensor) -> Any:
+def _rows(part: Tensor | None, prompts: Tensor | None) -> Tensor | None:
+    return part if part is None or prompts is None else part.index_select(0, prompts)
+
+
+def _turned(value: Any, behind: _Behind, count: int, prompts: Tensor | None) -> Any:
     """Return what a block was handed for `count` prompts, for rows that continue `prompts` and stand behind `behind`.
 
     On its own, since a function within a method that calls itself keeps all it sees alive.
@@ -312,7 +322,7 @@ def _turned(value: Any, behind: _Behind, count: int, prompts: Tensor) -> Any:
     if isinstance(value, Cache):
         return behind
     if isinstance(value, Tensor) and count > 1 and value.dim() and value.shape[0] == count:
-        return value.index_select(0, prompts)
+        return _rows(value, prompts)
     return tuple(_turned(part, behind, count, prompts) for part in value) if isinstance(value, tuple) else value
 
 
