@@ -39,12 +39,12 @@ def recall(model: HFModel, states: Tensor, tokens: Tensor) -> Tensor:
     return model._inside.anatomy.logits(states).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
 
 
-def second_order(model: HFModel, asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
+def second_order(model: HFModel, asked: Sequence[Asked], *, twice: bool = False) -> tuple[Tensor, Tensor]:
     """Return scores [n] and gradients [n, blocks]: of every state that enters a block.
 
     Three passes over whole prompts, each with its graph: one for the states and, by a differentiable gradient, the
     directions; one of the two-hop prompts with the directions added; one of the one-hop prompts. Prompts are padded on
-    the left.
+    the left. `twice` runs both prompts once for either cross entropy, as the published code does.
     """
     modules = [block.module for block in model._inside.anatomy.blocks]
     ids, mask = _padded([one.row for one in asked])
@@ -66,9 +66,12 @@ def second_order(model: HFModel, asked: Sequence[Asked]) -> tuple[Tensor, Tensor
             added[rows, columns] = directions[block][rows, columns]
             return state + alphas[block][:, None, None] * added
 
-        with _entering(modules, add):
-            own = _logits(model, ids, mask)
-        score = consistency(own, _logits(model, *_padded([one.other for one in asked])))
+        def both() -> Tensor:
+            with _entering(modules, add):
+                own = _logits(model, ids, mask)
+            return consistency(own, _logits(model, *_padded([one.other for one in asked])))
+
+        score = (both() + both()) / 2 if twice else both()
         found = torch.autograd.grad(score.sum(), alphas, create_graph=True)
     return score.detach(), torch.stack([one.detach() for one in found], dim=1)
 

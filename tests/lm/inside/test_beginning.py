@@ -6,6 +6,8 @@ import random
 
 import pytest
 import torch
+from tests.lm.inside.conftest import FAMILIES, random_model
+from tests.lm.inside.every import EVERY, PLAIN, differences, every
 from tests.lm.inside.plain import plain_logits, plain_states
 
 from compressed_lens.lm.hf import HFModel
@@ -107,6 +109,34 @@ def test_last_states(family: HFModel) -> None:
         found = last_states(inside.anatomy, inside.passes, rows)
         for state, row in zip(found, rows, strict=True):
             torch.testing.assert_close(state, plain_states(family, row)[-1][-1], **CLOSE)
+
+
+@pytest.mark.parametrize(("window", "times"), [(len(ROWS[1]) + 256, 1), (len(ROWS[1]) + 255, len(ROWS))])
+@pytest.mark.parametrize("name", sorted(WINDOWED))
+def test_a_window_with_room_for_the_prompts_and_what_is_decoded(
+    name: str, window: int, times: int, chat_tokenizer: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, name, {**FAMILIES[name], "sliding_window": window})
+    model = random_model(name, chat_tokenizer)
+    one, spent = suffix(model, 2)
+    assert spent == sum(map(len, TAILS)) + times * len(START)
+    ran = one.run([Entry(block=1, prompts=torch.tensor([1, 0]), states=one.states[1][[1, 0]])], keep=True)
+    assert ran.prefix is not None
+    logits, _ = model._inside.passes.extend(ran.prefix, [[44, 17, 23]] * 2)
+    for found, row in zip(logits, (ROWS[1], ROWS[0]), strict=True):
+        torch.testing.assert_close(found, plain_logits(model, [*row, 44, 17, 23])[-3:], **CLOSE)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_inspection_gives_the_same_alone(family: HFModel, name: str) -> None:
+    block = "it rains in a park and the film is red. "
+    requests = every(tuple((block + text, mention, target) for text, mention, target in PLAIN))[name]
+    together = family.inspect(requests)
+    for request, answer in zip(requests, together, strict=True):
+        (alone,) = family.inspect([request])
+        found = differences(dict(alone.values), dict(answer.values))
+        # "projected" says how much was done.
+        assert not [one for one in found if ".projected:" not in one], f"{name} of {request.prompt.text}"
 
 
 def test_weights_are_looked_at_without_padding_in_the_middle(family: HFModel) -> None:
