@@ -29,7 +29,7 @@ FACT = Item(
     extra={"subject": "New South Wales"},
 )
 GRID = [[0.2, 0.1], [0.3, 0.1], [0.6, 0.15], [0.1, 0.5]]
-LOOK = {"clean": 0.8, "low": 0.1, "known": True, "deviation": 0.02}
+LOOK = {"clean": 0.8, "low": 0.1, "known": True, "deviation": 0.02, "token": " New"}
 
 
 def drive(item: Item, *answers: list[dict[str, Any]], **settings: Any) -> tuple[list[Any], Record]:

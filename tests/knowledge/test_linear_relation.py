@@ -41,6 +41,7 @@ FOUND = {
     "predicted": " R",
     "known": True,
     "layer": 3,
+    "token": " R",
 }
 
 

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from compressed_lens.errors import StudyError
 from compressed_lens.lm.hf import HFModel
 from compressed_lens.lm.inspections import Layers, Neurons
 from compressed_lens.lm.locate import locate_model
-from compressed_lens.lm.protocol import Ask, Inspection
+from compressed_lens.lm.protocol import Ask, Inspection, Prompt
 from compressed_lens.tasks import Task, load_task
+from compressed_lens.tasks.base import Item
 
 
 @pytest.fixture(scope="module")
@@ -203,10 +205,30 @@ def test_attention_neurons_of_the_reference_model_read_embeddings(reference: HFM
         assert (record.values["kept"] is None) == (record.values["found"] == 0)
 
 
+def begins_with_a_space(model: HFModel, item: Item) -> bool:
+    first = model._inside.reader.first(Prompt(text=item.fields["prompt"]), item.answers[0])
+    return not model._inside.text(first).strip()
+
+
+@pytest.mark.parametrize("name", ["layer_recall", "layer_contributions", "integrated_neurons"])
+def test_a_first_token_that_tells_nothing_fails_the_item(
+    name: str, shared: Path, stories_folder: Path, load_model: Callable[[Path], HFModel]
+) -> None:
+    model, task = load_model(stories_folder), load_task("lre", path=str(shared / "data" / "lre"), limit=12)
+    odd = [item.id for item in task.items if begins_with_a_space(model, item)]
+    assert 0 < len(odd) < len(task.items)
+    failed: dict[Any, str | None] = {}
+    jobs = [Job(key=item.id, analysis=create(name), task=task, item=item) for item in task.items]
+    Engine(model, others=lambda _: model).run(jobs, lambda job, record: failed.update({job.key: record.failed}))
+    assert [item.id for item in task.items if failed[item.id]] == odd
+    assert all("nothing but a space" in str(failed[key]) for key in odd)
+
+
 def test_query_neurons_change_with_damage(
     shared: Path, stories_folder: Path, load_model: Callable[[Path], HFModel]
 ) -> None:
-    model, task = load_model(stories_folder), load_task("lre", path=str(shared / "data" / "lre"), limit=6)
+    model, task = load_model(stories_folder), load_task("lre", path=str(shared / "data" / "lre"), limit=18)
+    task = replace(task, items=tuple(item for item in task.items if not begins_with_a_space(model, item))[:6])
     every = [part for block in range(5) for part in block_parts(block)]
     kept = [1.0]
     for size in (0.02, 1.0):

@@ -53,7 +53,8 @@ def drive(analysis: Analysis, answers: Sequence[Sequence[Mapping[str, Any]]]) ->
 
 def found(*neurons: Neuron, total: Sequence[float] = (0.5, 0.2, 0.1)) -> dict[str, Any]:
     listed = [[*neuron, 0.5 - 0.1 * n] for n, neuron in enumerate(neurons)]
-    return {"neurons": listed, "total": list(total), "change": [0.5, 0.25, 0.09], "probability": 0.8, "maximum": 0.5}
+    told = {"probability": 0.8, "maximum": 0.5, "token": " Paris"}
+    return {"neurons": listed, "total": list(total), "change": [0.5, 0.25, 0.09], **told}
 
 
 def effect(
@@ -152,7 +153,7 @@ def test_ablation_by_hand(by: Any) -> None:
 
     def flags(*neurons: Neuron) -> dict[str, Any]:
         listed = [*found(*neurons)["neurons"], [2, 0, -0.1]]
-        return {"ffn": {"neurons": listed}} if by == "log_probability" else {"neurons": listed}
+        return {"token": " Paris", **({"ffn": {"neurons": listed}} if by == "log_probability" else {"neurons": listed})}
 
     answer = effect(0.8, [0.2, 0.7], [[0.8, 0.4], [0.72, 0.8]], kept=False)
     asked, record = drive(analysis, [[flags(C, B), flags(A, B)], [answer]])
@@ -179,7 +180,7 @@ def test_ablation_by_hand(by: Any) -> None:
 
 
 def test_a_flagged_set_that_does_not_matter_is_reported_as_such() -> None:
-    flags = {"ffn": {"neurons": [[*A, 0.3]]}}
+    flags = {"ffn": {"neurons": [[*A, 0.3]]}, "token": " Paris"}
     for random, outcome in (
         ([0.8, 0.7], "no more than random neurons"),
         ([0.8, 0.82], "hardly more than random neurons"),
@@ -190,7 +191,7 @@ def test_a_flagged_set_that_does_not_matter_is_reported_as_such() -> None:
 
 
 def test_nothing_flagged() -> None:
-    flags = [{"ffn": {"neurons": [[*A, 0.3]]}}, {"ffn": {"neurons": [[*A, -0.3]]}}]
+    flags = [{"ffn": {"neurons": [[*A, score]]}, "token": " Paris"} for score in (0.3, -0.3)]
     _, record = drive(NeuronAblation(draws=2), [flags, [effect(0.8, [0.8, 0.2], [[0.8, 0.8], [0.8, 0.7]])]])
     assert record.values["outcome"] == "nothing flagged"
     assert "matters" not in record.values

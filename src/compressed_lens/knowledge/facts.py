@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any, Literal, cast
 
+from compressed_lens.explanations.sources import Unusable
 from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Request, Response
 from compressed_lens.tasks.base import Item
 
@@ -28,6 +29,16 @@ def other_wordings(item: Item) -> tuple[str, ...]:
     return tuple(item.extra.get("paraphrases") or ())
 
 
+def check_token(token: str) -> None:
+    """Check that an object's first token says something of it: not where a tokenizer splits the space off.
+
+    Raises:
+        Unusable: It is nothing but white space, which most objects would share.
+    """
+    if not token.strip():
+        raise Unusable("the first token of the object is nothing but a space for this tokenizer, and tells nothing")
+
+
 def beside_full(
     request: Inspect,
 ) -> Generator[list[Request | Ask], list[Response], tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -35,6 +46,11 @@ def beside_full(
 
     Returns:
         What full precision answers, and what the model does.
+
+    Raises:
+        Unusable: The target's first token tells nothing (see `check_token`).
     """
-    full, own = yield [Ask(to="full", request=request), request]
-    return cast(Inspection, full).values, cast(Inspection, own).values
+    full, own = (cast(Inspection, answer).values for answer in (yield [Ask(to="full", request=request), request]))
+    if getattr(request.by, "target", ""):
+        check_token(own["token"])
+    return full, own

@@ -12,7 +12,7 @@ from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps
 from compressed_lens.analyses.settings import at_least_one, at_least_zero, one_of
 from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
-from compressed_lens.knowledge.facts import other_wordings
+from compressed_lens.knowledge.facts import check_token, other_wordings
 from compressed_lens.lm.inspections import IntegratedNeurons, Intervene, Neuron, Rule
 from compressed_lens.lm.protocol import Ask, Inspect, Inspection, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
@@ -175,6 +175,7 @@ class KnowledgeNeurons:
         answers = yield [*asked, *(Ask(to="full", request=request) for request in asked)]
         found = [cast(Inspection, answer).values for answer in answers]
         first, lists = found[0], [_neurons(values) for values in found]
+        check_token(first["token"])
         chosen, full = self._chosen(lists[: len(asked)]), self._chosen(lists[len(asked) :])
         both = set(chosen) & set(full)
         values: dict[str, Any] = {

@@ -12,7 +12,7 @@ from compressed_lens.analyses.base import Metric, Record, Steps
 from compressed_lens.analyses.settings import at_least_one, at_least_zero, truth_value
 from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
-from compressed_lens.knowledge.facts import subject_of
+from compressed_lens.knowledge.facts import check_token, subject_of
 from compressed_lens.knowledge.matching import first_token_right
 from compressed_lens.lm.inspections import Example, LinearRelation
 from compressed_lens.lm.protocol import Inspect, Inspection, Prompt
@@ -151,6 +151,7 @@ class LinearRelations:
         )
         (answer,) = yield [Inspect(prompt=self._prompt(pairs, item), by=by)]
         found = cast(Inspection, answer).values
+        check_token(found["token"])
         if not all(map(math.isfinite, found["log_probability"])):
             return Record(values={}, failed="the affine map leaves the range of numbers")
         faithful = [bool(first_token_right(top, item.answers[:1])) for top in found["top"]]

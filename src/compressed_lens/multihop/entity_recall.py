@@ -148,4 +148,6 @@ def unusable(read: list[Any]) -> str:
         return "a state's read-out is not finite"
     if len({one["token"] for one in read}) > 1:
         return "the bridge entity starts with another token behind a substituted mention"
+    if any(not one["token"].strip() for one in read):
+        return "the first token of the bridge entity is nothing but a space for this tokenizer, and tells nothing"
     return ""
