@@ -77,4 +77,7 @@ def _show_bottlenecks(bottlenecks: Sequence[Bottleneck]) -> None:
         for table in bottleneck_tables(bottlenecks)
         for row in table.rows
     ]
-    show_table(["losses of", "in", "variant", "over groups", "over items", "second lost: first lost", "kept"], rows)
+    show_table(
+        ["losses of", "in", "variant", "over groups", "over items", "second lost where first lost", "where first kept"],
+        rows,
+    )

@@ -45,7 +45,7 @@ def _hops(compared: Comparisons) -> list[str]:
             cells = [" ".join(row.over), " ".join(row.items), row.lost, row.kept]
             rows.append([escaped(f"{found.heading}: {found.where}"), name, *(escaped(cell) for cell in cells)])
     if rows:
-        head = ["Losses of", "Variant", "Over groups", "Over items", "First lost: second lost in", "First kept"]
+        head = ["Losses of", "Variant", "Over groups", "Over items", "Second lost where first lost", "Where first kept"]
         lines += ["### Is the bridge the bottleneck?", "", *table(head, rows)]
     return ["## Two hops", "", *lines] if lines else []
 
