@@ -137,6 +137,8 @@ def test_items_without_enough_to_learn_from_fail_with_the_reason() -> None:
         {"layer": "half"},
         {"betas": []},
         {"betas": [-1.0]},
+        {"betas": 2.0},
+        {"seed": -1},
         {"pairs": 0},
         {"few_shot": 1},
     ],

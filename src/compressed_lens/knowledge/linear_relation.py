@@ -118,10 +118,10 @@ class LinearRelations:
                 f"The setting layer cannot be {self.layer!r}.",
                 fix="Give the number of a state, or a fraction of the depth between 0.0 and 1.0.",
             )
-        if not self.betas:
-            raise StudyError("The setting betas is empty.", fix="Give at least one factor, such as 1.0.")
         if not isinstance(self.betas, tuple):
             raise StudyError(f"The setting betas cannot be {self.betas!r}.", fix="Give a list of factors: [1.0].")
+        if not self.betas:
+            raise StudyError("The setting betas is empty.", fix="Give at least one factor, such as 1.0.")
         for beta in self.betas:
             at_least_zero("betas", beta)
 
