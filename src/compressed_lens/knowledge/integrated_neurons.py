@@ -78,14 +78,14 @@ class KnowledgeNeurons:
         Metric(
             name="full_neurons_kept",
             value="full_kept",
-            direction="higher",
+            direction="neither",
             unit="rate",
             summary="Share of full precision's knowledge neurons of a fact that are knowledge neurons here, too",
         ),
         Metric(
             name="jaccard",
             value="jaccard",
-            direction="higher",
+            direction="neither",
             unit="rate",
             summary="Overlap of the knowledge neurons with full precision's: shared ones over all of both",
         ),

@@ -109,7 +109,7 @@ class NeuronAblation:
         Metric(
             name="shared_with_full",
             value="shared",
-            direction="higher",
+            direction="neither",
             unit="rate",
             summary="Share of the neurons flagged in full precision that are flagged here, too",
         ),

@@ -56,7 +56,7 @@ class ValueNeurons:
             name="surviving neurons",
             value="survivors_by_block",
             unit="neurons",
-            direction="higher",
+            direction="neither",
             summary="Full precision's top neurons that still reach its lowest top score, in each block",
             axis="block",
         ),
@@ -72,7 +72,7 @@ class ValueNeurons:
             name="score lost",
             value="lost_by_block",
             unit="nats",
-            direction="lower",
+            direction="neither",
             summary="What full precision's top neurons of a block add less here",
             axis="block",
         ),
@@ -97,44 +97,33 @@ class ValueNeurons:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What survives first, over all facts and over those full precision gets right."""
+        """What survives first, over all facts and over those full precision gets right.
+
+        None has a direction: nothing can be more like full precision than full precision, and facts can move to other
+        neurons without being lost.
+        """
         told = [
-            (
-                "survivors",
-                "higher",
-                "neurons",
-                "Full precision's top neurons that still reach their lowest score there",
-            ),
-            ("survivors_known", "higher", "neurons", "The same over the facts that full precision knows"),
-            ("survival", "neither", "neurons", "All neurons that reach that score (2505.13963)"),
-            ("survival_known", "neither", "neurons", "The same over the facts that full precision knows"),
-            ("entered", "lower", "neurons", "Top neurons that are not among full precision's"),
-            ("jaccard", "higher", "rate", "Overlap of the top neurons with full precision's: shared over all of both"),
-            ("jaccard_null", "neither", "rate", "The same for random sets with as many neurons in every block"),
-            (
-                "rank_correlation",
-                "higher",
-                "correlation",
-                "Of the scores of full precision's top neurons there and here",
-            ),
-            ("lost", "lower", "nats", "What full precision's top neurons add less here"),
-            ("gained", "neither", "nats", "What new top neurons add more than in full precision"),
-            ("compensation", "neither", "rate", "Share of a block's loss that its new top neurons make up for"),
+            ("survivors", "neurons", "Full precision's top neurons that still reach their lowest score there"),
+            ("survivors_known", "neurons", "The same over the facts that full precision knows"),
+            ("survival", "neurons", "All neurons that reach that score (2505.13963)"),
+            ("survival_known", "neurons", "The same over the facts that full precision knows"),
+            ("entered", "neurons", "Top neurons that are not among full precision's"),
+            ("jaccard", "rate", "Overlap of the top neurons with full precision's: shared over all of both"),
+            ("jaccard_null", "rate", "The same for random sets with as many neurons in every block"),
+            ("rank_correlation", "correlation", "Of the scores of full precision's top neurons there and here"),
+            ("lost", "nats", "What full precision's top neurons add less here"),
+            ("gained", "nats", "What new top neurons add more than in full precision"),
+            ("compensation", "rate", "Share of a block's loss that its new top neurons make up for"),
         ]
         if self.attention:
             told += [
-                (
-                    "attention_survival",
-                    "higher",
-                    "neurons",
-                    "Attention neurons that reach full precision's lowest score",
-                ),
-                ("attention_jaccard", "higher", "rate", "Overlap of the top attention neurons with full precision's"),
-                ("attention_jaccard_null", "neither", "rate", "The same for random sets alike in every block"),
+                ("attention_survival", "neurons", "Attention neurons that reach full precision's lowest score"),
+                ("attention_jaccard", "rate", "Overlap of the top attention neurons with full precision's"),
+                ("attention_jaccard_null", "rate", "The same for random sets alike in every block"),
             ]
         return tuple(
-            Metric(name=name, value=name, direction=cast(Any, direction), unit=unit, summary=summary)
-            for name, direction, unit, summary in told
+            Metric(name=name, value=name, direction="neither", unit=unit, summary=summary)
+            for name, unit, summary in told
         )
 
     @property

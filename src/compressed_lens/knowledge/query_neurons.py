@@ -41,14 +41,14 @@ class QueryNeuronsOfFacts:
         Metric(
             name="kept",
             value="kept",
-            direction="higher",
+            direction="neither",
             unit="rate",
             summary="Share of full precision's query neurons that are query neurons here",
         ),
         Metric(
             name="jaccard",
             value="jaccard",
-            direction="higher",
+            direction="neither",
             unit="rate",
             summary="Overlap of the query neurons with full precision's: shared over all of both",
         ),
