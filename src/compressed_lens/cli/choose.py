@@ -17,7 +17,7 @@ StudyFile = Annotated[Path | None, typer.Argument(help="A study file.", metavar=
 Model = Annotated[str | None, typer.Option(help="Instead of a file: folder, hub id, or `reference`.")]
 Variants = Annotated[list[str] | None, typer.Option(help="Recipes, or folders of quantized checkpoints.")]
 Tasks = Annotated[list[str] | None, typer.Option(help="Tasks: NAME, or NAME=PATH of its data.")]
-Analyses = Annotated[list[str] | None, typer.Option(help="Analyses; default: accuracy, nle and recall, where they fit.")]
+Analyses = Annotated[list[str] | None, typer.Option(help="Analyses; default: accuracy, nle, recall, where they fit.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use at most so many items of every task.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random; default 0.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; default auto.")]
