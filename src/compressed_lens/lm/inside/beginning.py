@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,28 +27,28 @@ _ROOM = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """Rows of which the tokens that all have in common at the start were run, once for all.
+    """Rows whose first tokens were run; those that all have in common once for all.
 
-    Padding stands between those tokens and the rest of a row, so that rows end together.
+    Padding stands between common tokens and the rest of a row, so that rows end together.
 
     Attributes:
-        ids: What is left to run [rows, width - shared].
+        ids: What is left to run [rows, width - done].
         mask: 1 where a token stands, 0 for padding [rows, width].
-        positions: Positions of what is left to run [rows, width - shared].
-        shared: Number of tokens that were run.
-        cache: Their keys and values for every row, which are stored once until something is put behind them; None
-            where nothing was run.
+        positions: Positions of what is left to run [rows, width - done].
+        done: Number of places that were run.
+        cache: Their keys and values for every row, those of common tokens stored once until something is put behind
+            them; None where nothing was run.
     """
 
     ids: Tensor
     mask: Tensor
     positions: Tensor
-    shared: int
-    cache: Any
+    done: int
+    cache: Cache | None
 
     @classmethod
     def of(cls, passes: Passes, rows: Sequence[Sequence[int]], *, tokens: int = 1, share: bool = True) -> Begun:
-        """Run the shared beginning of rows where that saves something; the last `tokens` of each are left.
+        """Run what rows have in common at the start where that saves something; the last `tokens` of each are left.
 
         Raises:
             ModelError: The model keeps no keys and values that the rest could be run against.
@@ -56,22 +56,50 @@ class Begun:
         shared = _worth(passes, rows, tokens) if share else 0
         ids, behind = passes.left_padded([row[shared:] for row in rows])
         if not shared:
-            return cls(ids=ids, mask=behind, positions=positions_of(behind), shared=0, cache=None)
+            return cls(ids=ids, mask=behind, positions=positions_of(behind), done=0, cache=None)
         count = len(rows)
         start = torch.tensor([list(rows[0][:shared])], device=passes.device)
         ones = torch.ones_like(start)
         passes.tokens += shared
         with torch.no_grad():
             output = passes.call(input_ids=start, mask=ones, positions=positions_of(ones), keep=1, use_cache=True)
-        cache = output.past_key_values
-        if not isinstance(cache, Cache):
-            raise ModelError("The model keeps no keys and values that its tokens could be run against.")
+        cache = _kept(output)
         layers: Any = cache.layers
         for layer in layers:
             layer.keys = layer.keys.expand(count, -1, -1, -1)
             layer.values = layer.values.expand(count, -1, -1, -1)
         mask = torch.cat([ones.expand(count, -1), behind], dim=1)
-        return cls(ids=ids, mask=mask, positions=positions_of(mask)[:, shared:], shared=shared, cache=cache)
+        return cls(ids=ids, mask=mask, positions=positions_of(mask)[:, shared:], done=shared, cache=cache)
+
+    def on(self, passes: Passes, done: int) -> Begun:
+        """Run the rows up to a place they have not passed; return what is left.
+
+        Raises:
+            ModelError: As above.
+        """
+        more = done - self.done
+        if not more:
+            return self
+        with torch.no_grad():
+            output = passes.call(
+                input_ids=self.ids[:, :more],
+                mask=self.mask[:, :done],
+                positions=self.positions[:, :more],
+                keep=1,
+                use_cache=True,
+                **self._behind,
+            )
+        left = {"ids": self.ids[:, more:], "positions": self.positions[:, more:]}
+        return replace(self, done=done, cache=_kept(output), **left)
+
+    def rest(self, passes: Passes, *, use_cache: bool) -> Any:
+        """Run all that is left; return the model's output. The cache is used up."""
+        options = {**self._behind, "use_cache": use_cache or self.cache is not None}
+        return passes.call(input_ids=self.ids, mask=self.mask, positions=self.positions, keep=1, **options)
+
+    @property
+    def _behind(self) -> dict[str, Any]:
+        return {} if self.cache is None else {"past_key_values": self.cache}
 
 
 def last_states(anatomy: Anatomy, passes: Passes, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -85,14 +113,7 @@ def last_states(anatomy: Anatomy, passes: Passes, rows: Sequence[Sequence[int]])
     handle = anatomy.blocks[-1].module.register_forward_hook(leave)
     try:
         with torch.no_grad():
-            passes.call(
-                input_ids=begun.ids,
-                mask=begun.mask,
-                positions=begun.positions,
-                keep=1,
-                **({} if begun.cache is None else {"past_key_values": begun.cache}),
-                use_cache=begun.cache is not None,
-            )
+            begun.rest(passes, use_cache=False)
     finally:
         handle.remove()
     return found[0]
@@ -124,6 +145,13 @@ def pack_alike(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
         batches.append([number])
         shared = longest = len(row)
     return batches
+
+
+def _kept(output: Any) -> Cache:
+    cache = getattr(output, "past_key_values", None)
+    if not isinstance(cache, Cache):
+        raise ModelError("The model keeps no keys and values that its tokens could be run against.")
+    return cache
 
 
 def _worth(passes: Passes, rows: Sequence[Sequence[int]], tokens: int) -> int:

@@ -201,23 +201,12 @@ class Suffix:
 
     def _run_once(self, begun: Begun, look: frozenset[Look]) -> None:
         layers: Any
-        passes, blocks, split = self._passes, self._anatomy.blocks, self.width - self.tokens
-        ids, mask, positions, cache = begun.ids, begun.mask, begun.positions, begun.cache
-        middle = split - begun.shared
-        if middle:
-            output = passes.call(
-                input_ids=ids[:, :middle],
-                mask=mask[:, :split],
-                positions=positions[:, :middle],
-                keep=1,
-                use_cache=True,
-                **({} if cache is None else {"past_key_values": cache}),
-            )
-            cache = output.past_key_values
+        blocks, split = self._anatomy.blocks, self.width - self.tokens
+        begun = begun.on(self._passes, split)
         if split:
-            if not isinstance(cache, Cache) or len(cache.layers) != len(blocks):
+            if begun.cache is None or len(begun.cache.layers) != len(blocks):
                 raise ModelError("The model keeps no keys and values that its tokens could be run against.")
-            layers = cache.layers
+            layers = begun.cache.layers
             self._keys = [(layer.keys, layer.values) for layer in layers]
         else:
             self._keys = [(None, None)] * len(blocks)
@@ -225,15 +214,7 @@ class Suffix:
         with ExitStack() as hooks:
             for block in blocks:
                 hooks.enter_context(self._watching(block, look))
-            output = passes.call(
-                input_ids=ids[:, middle:],
-                mask=mask,
-                positions=positions[:, middle:],
-                keep=1,
-                use_cache=True,
-                **({} if cache is None else {"past_key_values": cache}),
-            )
-        self._cache = output.past_key_values
+            self._cache = begun.rest(self._passes, use_cache=True).past_key_values
         layers = self._cache.layers
         self._own = [(layer.keys[..., -self.tokens :, :], layer.values[..., -self.tokens :, :]) for layer in layers]
         if "weights" in look:
