@@ -233,6 +233,21 @@ def test_small_gradients_survive_half_precision(tiny_llama: HFModel) -> None:
         assert one["gradient"][1] == pytest.approx(other["gradient"][1], rel=0.2, abs=0)
 
 
+def test_gradients_where_both_prompts_are_nearly_certain(tiny_llama: HFModel) -> None:
+    module = copy.deepcopy(tiny_llama.module)
+    with torch.no_grad():  # one token for every prompt, all but certainly
+        module.lm_head = torch.nn.Linear(module.config.hidden_size, module.config.vocab_size, bias=True)
+        module.lm_head.weight.requires_grad_(False).copy_(tiny_llama.module.lm_head.weight)
+        module.lm_head.bias.requires_grad_(False).zero_()[7] = 22.0
+    model = unproven(HFModel(module, tiny_llama.tokenizer, weights="certain"))
+    exact = exactly(model)
+    for question, found in zip(ASKED, ask(model, *ASKED), strict=True):
+        assert found["entropy"] < 0.01
+        with Exact():
+            slope = second_order(exact, [in_ids(model, question)])[1][0].tolist()
+        assert found["gradient"][: len(slope)] == pytest.approx(slope, rel=1e-3, abs=1e-4 * max(map(abs, slope)))
+
+
 def test_what_is_not_finite_is_none(tiny_llama: HFModel) -> None:
     module = copy.deepcopy(tiny_llama.module)
     with torch.no_grad():

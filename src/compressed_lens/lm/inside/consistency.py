@@ -162,6 +162,9 @@ def _scored(inside: Inside, states: Tensor, ends: Tensor) -> _Score:
         for a, b, c, d in zip(score.tolist(), entropy, other_entropy, same, strict=True)
     ]
     by_logits = (other - forth[:, None] - 1).mul_(p).add_(q).div_(2)
+    # It sums to zero, and the likeliest token's is a small difference of large numbers: take it from the others'.
+    top = own.argmax(-1, keepdim=True)
+    by_logits.scatter_(1, top, 0.0).scatter_(1, top, -by_logits.sum(-1, keepdim=True))
     return _Score(values=values, slope=_back(state, logits, by_logits))
 
 
