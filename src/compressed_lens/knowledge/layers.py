@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 from compressed_lens.analyses.base import Curve, Metric, Picture, Record, Steps
 from compressed_lens.analyses.settings import one_of
@@ -22,8 +22,8 @@ def peak(changes: Sequence[float]) -> int | None:
     return list(changes).index(largest) if largest > 0 else None
 
 
-def _metric(name: str, summary: str, **more: Any) -> Metric:
-    return Metric(name=name, value=name, unit="nats", summary=summary, **{"direction": "neither", **more})
+def _metric(name: str, summary: str) -> Metric:
+    return Metric(name=name, value=name, direction="neither", unit="nats", summary=summary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,12 @@ class LayerContributions:
     name: ClassVar[str] = "layer_contributions"
     kinds: ClassVar[tuple[TaskKind, ...]] = ("recall", "chain")
     roles: ClassVar[tuple[str, ...]] = ("full",)
+    # Where something changed, and not how much was lost: what one part adds less another may add more.
     metrics: ClassVar[tuple[Metric, ...]] = (
-        _metric("drop_total", "What all blocks together add less than in full precision", direction="lower"),
-        _metric("drop_total_known", "The same over the facts that full precision knows", direction="lower"),
-        _metric("attention_drop_total", "What attention adds less than in full precision", direction="lower"),
-        _metric("ffn_drop_total", "What feed-forward parts add less than in full precision", direction="lower"),
+        _metric("drop_total", "What all blocks together add less than in full precision"),
+        _metric("drop_total_known", "The same over the facts that full precision knows"),
+        _metric("attention_drop_total", "What attention adds less than in full precision"),
+        _metric("ffn_drop_total", "What feed-forward parts add less than in full precision"),
         _metric("attention_total", "What attention adds to the object's log-probability"),
         _metric("ffn_total", "What feed-forward parts add to the object's log-probability"),
         Metric(
