@@ -119,5 +119,7 @@ def test_values_that_are_read_otherwise_are_refused(reference: HFModel, monkeypa
     anatomy = reference._inside.anatomy
     norm, rows, bias = anatomy.value_reader(0)
     monkeypatch.setattr(anatomy, "value_reader", lambda block: (norm, rows.flip(0), bias))
+    # What is found here must not be remembered of a model that other tests share.
+    monkeypatch.setattr(reference._inside, "proven", {})
     with pytest.raises(ModelError, match="not what their projection reads"):
         ask(reference, QueryNeurons())
