@@ -217,7 +217,6 @@ REGISTRY.add(
     cost="about 3 passes an item, here and once in full precision, and 3 more",
     source="this project; Yu & Ananiadou 2024, Dai et al. 2022",
 )
-
 REGISTRY.add(
     "layer_contributions",
     "compressed_lens.knowledge.layers:LayerContributions",

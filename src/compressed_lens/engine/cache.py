@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from compressed_lens.ids import digest
 from compressed_lens.lm.protocol import (
+    METHODS,
     Attribute,
     Attribution,
     Embed,
@@ -73,7 +74,7 @@ def _settings(request: Request) -> list[Any]:
         case Trace():
             return ["trace", [request.prompt.text is None, bool(request.prompt.prefill)], request.continuation]
         case Read() | Embed():
-            return [type(request).__name__.lower(), request.text]
+            return [METHODS[type(request)], request.text]
         case Attribute():
             return ["attribute", request.target, request.within, request.method, request.steps]
         case Inspect():

@@ -14,6 +14,7 @@ from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
 from compressed_lens.knowledge.facts import check_token, subject_of
 from compressed_lens.knowledge.matching import first_token_right
+from compressed_lens.knowledge.recall import asking
 from compressed_lens.lm.inspections import Example, LinearRelation
 from compressed_lens.lm.protocol import Inspect, Inspection, Prompt
 from compressed_lens.tasks.base import Item, Task, TaskKind
@@ -25,7 +26,7 @@ def training_pairs(task: Task, item: Item, *, count: int, seed: int) -> tuple[It
     So nearly all items of a relation share their training pairs.
     """
     ranked = sorted(
-        (other for other in task.items if other.group == item.group and subject_of(other)),
+        filter(subject_of, task.by_group.get(item.group, ())),
         key=lambda other: _place(other.id, seed),
     )
     chosen: dict[str, Item] = {}
@@ -175,8 +176,7 @@ class LinearRelations:
         )
 
     def _prompt(self, shots: Sequence[Item], item: Item) -> Prompt:
-        before = [f"{shot.fields['prompt']} {shot.answers[0]}" for shot in shots] if self.few_shot else []
-        return Prompt(text="\n".join([*before, item.fields["prompt"]]))
+        return asking("continue", item.fields["prompt"], shots if self.few_shot else ())
 
 
 @lru_cache(maxsize=1 << 16)

@@ -78,9 +78,8 @@ def examples(task: Task, item: Item, count: int) -> list[Item]:
     subject = item.extra.get("subject")
     others = [
         other
-        for other in task.items
-        if other.group == item.group
-        and other.fields["prompt"] != item.fields["prompt"]
+        for other in task.by_group.get(item.group, ())
+        if other.fields["prompt"] != item.fields["prompt"]
         and (subject is None or other.extra.get("subject") != subject)
     ]
     return sorted(others, key=lambda other: digest([item.id, other.id]))[:count]

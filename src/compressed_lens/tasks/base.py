@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from compressed_lens.ids import digest
@@ -68,6 +69,14 @@ class Task:
     fingerprint: str = ""
     rejected: tuple[tuple[str, str], ...] = ()
     notes: str = ""
+
+    @cached_property
+    def by_group(self) -> Mapping[str, tuple[Item, ...]]:
+        """The items of each group, in order."""
+        groups: dict[str, list[Item]] = {}
+        for item in self.items:
+            groups.setdefault(item.group, []).append(item)
+        return {name: tuple(items) for name, items in groups.items()}
 
     def labels_of(self, item: Item) -> tuple[str, ...]:
         """Return the labels a model may choose from for `item`."""

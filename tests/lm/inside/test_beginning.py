@@ -11,7 +11,7 @@ from tests.lm.inside.every import EVERY, PLAIN, differences, every
 from tests.lm.inside.plain import plain_logits, plain_states
 
 from compressed_lens.lm.hf import HFModel
-from compressed_lens.lm.inside.beginning import common, last_states, pack_alike
+from compressed_lens.lm.inside.beginning import common, final_states, pack_alike
 from compressed_lens.lm.inside.suffix import Edit, Entry, Suffix
 
 START = [5, 9, 30, 41, 8, 77, 12, 60, 33]
@@ -103,10 +103,10 @@ def test_edits(family: HFModel) -> None:
     torch.testing.assert_close(ran.states[1], alone.states[0], **CLOSE)
 
 
-def test_last_states(family: HFModel) -> None:
+def test_final_states(family: HFModel) -> None:
     inside = family._inside
     for rows in (ROWS, list(TAILS), [START], [START, START]):
-        found = last_states(inside.anatomy, inside.passes, rows)
+        found = final_states(inside.anatomy, inside.passes, rows)
         for state, row in zip(found, rows, strict=True):
             torch.testing.assert_close(state, plain_states(family, row)[-1][-1], **CLOSE)
 

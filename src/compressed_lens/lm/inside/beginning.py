@@ -102,7 +102,7 @@ class Begun:
         return {} if self.cache is None else {"past_key_values": self.cache}
 
 
-def last_states(anatomy: Anatomy, passes: Passes, rows: Sequence[Sequence[int]]) -> Tensor:
+def final_states(anatomy: Anatomy, passes: Passes, rows: Sequence[Sequence[int]]) -> Tensor:
     """Return what leaves the last block at the last token of each row [rows, width]."""
     begun = Begun.of(passes, rows)
     found: list[Tensor] = []

@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from compressed_lens.lm.inside.beginning import last_states
+from compressed_lens.lm.inside.beginning import final_states
 from compressed_lens.lm.inside.inside import Inside
 from compressed_lens.lm.inside.suffix import Suffix
 from compressed_lens.lm.inspections import Consistency
@@ -80,7 +80,7 @@ def _ends(inside: Inside, rows: Sequence[Ids], batch_tokens: int) -> dict[Ids, T
 
     def work(batch: Sequence[int]) -> None:
         chosen = [rows[n] for n in batch]
-        found.update(zip(chosen, last_states(inside.anatomy, inside.passes, chosen), strict=True))
+        found.update(zip(chosen, final_states(inside.anatomy, inside.passes, chosen), strict=True))
 
     inside.alike(rows, work, batch_tokens)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compressed_lens.errors import ModelError
 from compressed_lens.lm.batching import pack, run_halving
@@ -80,6 +80,25 @@ class Inside:
     def text(self, token: int) -> str:
         """Return a token as text, spaces kept."""
         return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+    def targets(self, requests: Sequence[Inspect], likeliest: Sequence[int]) -> list[int]:
+        """Return the token each request asks about: its target's first, or the likeliest one where it names none."""
+        return [
+            self.reader.first(request.prompt, target) if (target := getattr(request.by, "target", "")) else token
+            for request, token in zip(requests, likeliest, strict=True)
+        ]
+
+    def by_prompt(
+        self, requests: Sequence[Inspect], answer: Callable[[Sequence[Inspect]], Sequence[dict[str, Any]]], budget: int
+    ) -> list[dict[str, Any]]:
+        """Return what `answer` says of each request, in order; it is given requests with prompts of similar length."""
+        found: dict[int, dict[str, Any]] = {}
+
+        def work(batch: Sequence[int]) -> None:
+            found.update(zip(batch, answer([requests[n] for n in batch]), strict=True))
+
+        self.each([len(self.reader.prompt(request.prompt)) for request in requests], work, budget)
+        return [found[n] for n in range(len(requests))]
 
     def each(self, lengths: Sequence[int], work: Callable[[Sequence[int]], None], budget: int) -> None:
         """Call `work` with the indices of each batch: similar lengths, at most `budget` tokens, halved without memory.

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from compressed_lens.lm.inside.increase import ReadOut
 from compressed_lens.lm.inside.inside import Inside
-from compressed_lens.lm.inside.proof import heads_output
 from compressed_lens.lm.inside.suffix import Suffix
+from compressed_lens.lm.inside.writers import heads_output
 from compressed_lens.lm.inspections import Layers
 from compressed_lens.lm.protocol import Inspect
 
 
 def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[dict[str, Any]]:
     """Answer requests by `Layers`, in order."""
-    found: dict[int, dict[str, Any]] = {}
-
-    def work(batch: Sequence[int]) -> None:
-        found.update(zip(batch, _batch(inside, [requests[n] for n in batch]), strict=True))
-
-    inside.each([len(inside.reader.prompt(request.prompt)) for request in requests], work, batch_tokens)
-    return [found[n] for n in range(len(requests))]
+    return inside.by_prompt(requests, partial(_batch, inside), batch_tokens)
 
 
 def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
@@ -33,10 +28,8 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
     suffix = Suffix.of(anatomy, inside.passes, rows, look=("attention", "ffn", "weights"))
     last = suffix.states[-1][:, -1]
     logs = anatomy.logits(last).log_softmax(dim=-1)
-    targets = [
-        inside.reader.first(request.prompt, by.target) if by.target else int(logs[n].argmax())
-        for n, (request, by) in enumerate(zip(requests, settings, strict=True))
-    ]
+    likeliest = logs.argmax(dim=-1).tolist()
+    targets = inside.targets(requests, likeliest)
     read = ReadOut(anatomy, last, targets, scales=[by.scale for by in settings])
     every = torch.arange(len(rows), device=last.device)
     attention, ffn, heads = [], [], []
@@ -60,7 +53,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
             "scale": float(read.scale[n]),
             "log_probability": float(logs[n, targets[n]]),
             "token": inside.text(targets[n]),
-            "known": int(logs[n].argmax()) == targets[n],
+            "known": likeliest[n] == targets[n],
         }
         for n, (own_attention, own_ffn, own_heads) in enumerate(by_prompt)
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -23,13 +25,8 @@ def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> li
     settings = [request.by for request in requests]
     for attention in (False, True):
         places = [n for n, by in enumerate(settings) if isinstance(by, Neurons) and by.attention == attention]
-        lengths = [len(inside.reader.prompt(requests[n].prompt)) for n in places]
-
-        def work(batch: Sequence[int], places: list[int] = places) -> None:
-            chosen = [places[n] for n in batch]
-            found.update(zip(chosen, _batch(inside, [requests[n] for n in chosen]), strict=True))
-
-        inside.each(lengths, work, batch_tokens)
+        answers = inside.by_prompt([requests[n] for n in places], partial(_batch, inside), batch_tokens)
+        found.update(zip(places, answers, strict=True))
     return [found[n] for n in range(len(requests))]
 
 
@@ -52,16 +49,12 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
     settings: list[Neurons] = [request.by for request in requests]  # type: ignore[misc]
     look: tuple[Look, ...] = ("attention", "neurons", "weights") if settings[0].attention else ("attention", "neurons")
     suffix = Suffix.of(anatomy, inside.passes, rows, look=look)
-    if len(suffix.neurons) < len(anatomy.blocks):
-        anatomy.down_weight(len(suffix.neurons))  # says why
     last = suffix.states[-1][:, -1]
     logs = anatomy.logits(last)
     logs.sub_(logs.logsumexp(dim=-1, keepdim=True))
-    targets = [
-        inside.reader.first(request.prompt, by.target) if by.target else int(logs[n].argmax())
-        for n, (request, by) in enumerate(zip(requests, settings, strict=True))
-    ]
-    told = [(float(logs[n, target]), int(logs[n].argmax()) == target) for n, target in enumerate(targets)]
+    likeliest = logs.argmax(dim=-1).tolist()
+    targets = inside.targets(requests, likeliest)
+    own_logs = [float(logs[n, target]) for n, target in enumerate(targets)]
     del logs
     read = ReadOut(anatomy, last, targets)
     answers: list[dict[str, Any]] = []
@@ -85,9 +78,9 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
                     **seen[n],
                     "watched": watched[n],
                     "token": inside.text(targets[place]),
-                    "log_probability": told[place][0],
+                    "log_probability": own_logs[place],
                     "scale": float(read.scale[place]),
-                    "known": told[place][1],
+                    "known": likeliest[place] == targets[place],
                 }
             )
     return answers
@@ -116,5 +109,5 @@ def _watched(field: Field, watch: Sequence[Sequence[Neuron]]) -> list[list[float
     """Return the scores of the neurons each prompt watches, in order."""
     prompts = torch.tensor([n for n, neurons in enumerate(watch) for _ in neurons], dtype=torch.long)
     numbers = torch.tensor([field.number(*neuron) for neurons in watch for neuron in neurons], dtype=torch.long)
-    scores = field.exact(prompts.to(field.device), numbers.to(field.device)).tolist()
-    return [[scores.pop(0) for _ in neurons] for neurons in watch]
+    scores = iter(field.exact(prompts.to(field.device), numbers.to(field.device)).tolist())
+    return [list(islice(scores, len(neurons))) for neurons in watch]

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from compressed_lens.lm.forward import Passes
-from compressed_lens.lm.inside.anatomy import Anatomy, freeze
+from compressed_lens.lm.inside.anatomy import Anatomy
 from compressed_lens.lm.inside.suffix import Entry, Suffix
+from compressed_lens.lm.inside.writers import ffn_output, heads_output
 
 _TOKENS = 6
 _ROUNDING = {torch.float32: 2e-3, torch.float64: 1e-5}
@@ -47,37 +48,6 @@ def _faults(anatomy: Anatomy, passes: Passes) -> Iterator[str]:
             yield f"the attention of block {n} is not the sum of its heads"
         if block.down is not None and not near(ffn_output(anatomy, one, n), one.ffn[n][:, -1]):
             yield f"the feed-forward part of block {n} is not the sum of its neurons"
-
-
-def ffn_output(anatomy: Anatomy, one: Suffix, block: int) -> Tensor:
-    """Return what the neurons of a block add up to, its bias and its norm included [prompts, width]."""
-    down = anatomy.blocks[block].down
-    bias = getattr(down, "bias", None)
-    total = one.neurons[block][:, -1].float() @ anatomy.down_weight(block).T
-    total = total if bias is None else total + bias.float()
-    norm = anatomy.blocks[block].ffn_norm
-    return total if norm is None else freeze(norm, total).linear(total)
-
-
-def heads_output(anatomy: Anatomy, one: Suffix, block: int) -> Tensor:
-    """Return what each head writes, and the bias as one more row [prompts, heads + 1, width]."""
-    weights = one.weights[block][:, :, -1].float()
-    values = one.values[block].float()
-    values = values.repeat_interleave(anatomy.heads // values.shape[1], dim=1)
-    mixed = torch.einsum("bhp,bhpd->bhd", weights[..., -values.shape[2] :], values)
-    out = anatomy.blocks[block].out
-    matrix = anatomy.out_weight(block)
-    matrix = matrix.reshape(matrix.shape[0], anatomy.heads, -1)
-    written = torch.einsum("bhd,whd->bhw", mixed, matrix)
-    bias = getattr(out, "bias", None)
-    last = torch.zeros_like(written[:, :1]) if bias is None else bias.float().expand_as(written[:, :1])
-    written = torch.cat([written, last], dim=1)
-    norm = anatomy.blocks[block].attention_norm
-    if norm is None:
-        return written
-    frozen = freeze(norm, written.sum(dim=1))
-    rows = torch.arange(len(written), device=written.device).repeat_interleave(written.shape[1])
-    return frozen.linear(written.flatten(0, 1), rows).reshape(written.shape)
 
 
 class _Near:

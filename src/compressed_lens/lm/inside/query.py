@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,15 +24,9 @@ _CLOSE = 2e-2
 
 def run(inside: Inside, requests: Sequence[Inspect], *, batch_tokens: int) -> list[dict[str, Any]]:
     """Answer requests by `QueryNeurons`, in order."""
-    found: dict[int, dict[str, Any]] = {}
-
-    def work(batch: Sequence[int]) -> None:
-        found.update(zip(batch, _batch(inside, [requests[n] for n in batch]), strict=True))
-
     # The neurons of every block are kept at every position here, not of one at a time.
     room = max(1, batch_tokens // len(inside.anatomy.blocks))
-    inside.each([len(inside.reader.prompt(request.prompt)) for request in requests], work, room)
-    return [found[n] for n in range(len(requests))]
+    return inside.by_prompt(requests, partial(_batch, inside), room)
 
 
 def check(inside: Inside, request: Inspect) -> None:
@@ -58,10 +53,7 @@ def _batch(inside: Inside, requests: Sequence[Inspect]) -> list[dict[str, Any]]:
     one = Suffix.of(anatomy, inside.passes, rows, look=("attention", "weights"))
     last = one.states[-1][:, -1]
     likeliest = anatomy.logits(last).argmax(dim=-1).tolist()
-    targets = [
-        inside.reader.first(request.prompt, by.target) if by.target else likeliest[n]
-        for n, (request, by) in enumerate(zip(requests, settings, strict=True))
-    ]
+    targets = inside.targets(requests, likeliest)
     every = torch.arange(len(rows), device=last.device)
     lengths = [len(row) for row in rows]
     writers = [Attention(anatomy, one, block, every, lengths) for block in range(len(anatomy.blocks))]

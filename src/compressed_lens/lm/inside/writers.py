@@ -153,12 +153,41 @@ class Attention:
         return values * self._weights[:, :, None]
 
 
+def ffn_output(anatomy: Anatomy, suffix: Suffix, block: int) -> Tensor:
+    """Return what the neurons of a block add up to at the last token, bias and norm included [prompts, width]."""
+    total = _written(anatomy, block, suffix.neurons[block][:, -1].float())
+    norm = anatomy.blocks[block].ffn_norm
+    return total if norm is None else freeze(norm, total).linear(total)
+
+
+def heads_output(anatomy: Anatomy, suffix: Suffix, block: int) -> Tensor:
+    """Return what each head writes at the last token, and the bias as one more row [prompts, heads + 1, width]."""
+    weights = suffix.weights[block][:, :, -1].float()
+    values = suffix.values[block].float()
+    values = values.repeat_interleave(anatomy.heads // values.shape[1], dim=1)
+    mixed = torch.einsum("bhp,bhpd->bhd", weights[..., -values.shape[2] :], values)
+    matrix = anatomy.out_weight(block)
+    written = torch.einsum("bhd,whd->bhw", mixed, matrix.reshape(matrix.shape[0], anatomy.heads, -1))
+    last = torch.zeros_like(written[:, :1]) + _bias(anatomy.blocks[block].out)
+    written = torch.cat([written, last], dim=1)
+    norm = anatomy.blocks[block].attention_norm
+    if norm is None:
+        return written
+    rows = torch.arange(len(written), device=written.device).repeat_interleave(written.shape[1])
+    return freeze(norm, written.sum(dim=1)).linear(written.flatten(0, 1), rows).reshape(written.shape)
+
+
 def feed_forward_norm(anatomy: Anatomy, block: int, values: Tensor) -> Frozen | None:
     """Return the norm behind a feed-forward part, held at what its neurons [rows, neurons] write; None without one."""
     parts = anatomy.blocks[block]
     if parts.ffn_norm is None:
         return None
-    return freeze(parts.ffn_norm, values @ anatomy.down_weight(block).T + _bias(parts.down))
+    return freeze(parts.ffn_norm, _written(anatomy, block, values))
+
+
+def _written(anatomy: Anatomy, block: int, values: Tensor) -> Tensor:
+    """Return what a block's neurons [rows, neurons] write together, bias included, in front of a norm [rows, width]."""
+    return values @ anatomy.down_weight(block).T + _bias(anatomy.blocks[block].down)
 
 
 def _bias(layer: Any) -> Tensor | float:
