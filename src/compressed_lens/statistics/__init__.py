@@ -13,12 +13,14 @@ from compressed_lens.statistics.bootstrap import (
 )
 from compressed_lens.statistics.concordance import Concordance, concordance
 from compressed_lens.statistics.correlation import Correlation, correlation
+from compressed_lens.statistics.equivalence import FEWEST_PAIRS, stands
 from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
 from compressed_lens.statistics.permutation import holm, sign_flip_p
 from compressed_lens.statistics.ranks import RankTest, average_ranks, rank_test
 
 __all__ = [
+    "FEWEST_PAIRS",
     "FEW_CHANGES",
     "Concordance",
     "Correlation",
@@ -45,5 +47,6 @@ __all__ = [
     "rate_interval",
     "replicate_means",
     "sign_flip_p",
+    "stands",
     "unit_sums",
 ]
