@@ -15,6 +15,7 @@ from compressed_lens.ids import digest
 FULL = "full"
 RESERVED = ("self", FULL)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
+Margin = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -202,6 +203,11 @@ class Study(_Strict):
     tasks: tuple[TaskSpec, ...] = Field(min_length=1, description="Data.")
     analyses: tuple[AnalysisSpec, ...] = Field(min_length=1, description="What is asked and measured.")
     judges: tuple[JudgeSpec, ...] = Field(default=(), description="Models that label, score or rate texts.")
+    margins: dict[str, Margin] = Field(
+        default_factory=dict,
+        description="How large a loss would matter, in the measure's unit (rates: 0 to 1), by analysis.metric, metric, "
+        "analysis or family; see docs/verdict.md for the defaults.",
+    )
     settings: Settings = Field(default_factory=Settings, description="How to run.")
 
     @model_validator(mode="after")
