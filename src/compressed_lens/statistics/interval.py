@@ -105,27 +105,45 @@ def paired_rate_interval(down: int, up: int, n: int, *, confidence: float = 0.95
     if n == 0:
         return _nothing(dropped, confidence)
 
-    def score(difference: float) -> float:
-        linear = (2 * n + down - up) * difference - down - up
-        constant = down * difference * (difference - 1)
-        lost = (math.sqrt(max(linear * linear - 8 * n * constant, 0.0)) - linear) / (4 * n)
-        variance = n * (2 * lost + difference * (1 - difference))
-        excess = up - down - n * difference
-        if variance <= 0:
-            return math.inf if excess > 0 else -math.inf if excess < 0 else 0.0
-        return excess / math.sqrt(variance)
-
     estimate = (up - down) / n
     return Interval(
         estimate=estimate,
-        low=_root(lambda x: score(x) - z, -1.0, estimate),
-        high=_root(lambda x: score(x) + z, estimate, 1.0),
+        low=_root(lambda x: paired_rate_score(down, up, n, x) - z, -1.0, estimate),
+        high=_root(lambda x: paired_rate_score(down, up, n, x) + z, estimate, 1.0),
         n=n,
         dropped=dropped,
         units=n,
         confidence=confidence,
         method="tango",
     )
+
+
+def paired_rate_score(down: int, up: int, n: int, difference: float) -> float:
+    """Return Tango's score statistic of "(up - down) / n differs from `difference` by chance", about standard normal.
+
+    Positive where the estimate is above `difference`; infinite where `difference` leaves no room for chance.
+    """
+    variance = n * paired_rate_variance(down / n, up / n, difference)
+    excess = up - down - n * difference
+    if variance <= 0:
+        return math.inf if excess > 0 else -math.inf if excess < 0 else 0.0
+    return excess / math.sqrt(variance)
+
+
+def paired_rate_variance(down: float, up: float, difference: float) -> float:
+    """Return the variance of one pair's change if the true difference were `difference`.
+
+    Args:
+        down: Share of pairs that went from 1 to 0.
+        up: Share of pairs that went from 0 to 1.
+        difference: The assumed true difference up - down, in -1..1; what it leaves open is set to the likeliest value.
+
+    Source: Tango 1998, equation 5; Nam 1997, Biometrics 53:1422.
+    """
+    linear = (2 + down - up) * difference - down - up
+    constant = down * difference * (difference - 1)
+    lost = (math.sqrt(max(linear * linear - 8 * constant, 0.0)) - linear) / 4
+    return 2 * lost + difference * (1 - difference)
 
 
 def _nothing(dropped: int, confidence: float) -> Interval:
