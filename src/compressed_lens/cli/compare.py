@@ -52,7 +52,7 @@ def compare(
 
     data = RunData.read(run)
     gates = {(v.model, v.name): v.gate for v in data.variant_list}
-    figures = comparison.figures(data.series, gates)
+    figures = data.figures
     known = {figure.measure.name for figure in figures}
     for name in measures or ():
         if name not in known:

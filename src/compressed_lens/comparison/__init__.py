@@ -3,7 +3,8 @@
 from compressed_lens.comparison.bottleneck import Bottleneck, LossPair, bottlenecks, bottlenecks_frame
 from compressed_lens.comparison.correlation import Agreement, agreements, agreements_frame
 from compressed_lens.comparison.curves import VariantCurve, curves, curves_frame
-from compressed_lens.comparison.measures import Figure, figures, figures_frame, metrics_table
+from compressed_lens.comparison.frames import figures_frame, metrics_table
+from compressed_lens.comparison.measures import Figure, figures
 from compressed_lens.comparison.mosaic import HopTable, hop_tables, hop_tables_frame
 from compressed_lens.comparison.outcomes import OutcomeTable, outcome_tables
 from compressed_lens.comparison.published import lower_is_better, published
@@ -18,8 +19,10 @@ from compressed_lens.comparison.scale import (
     trends_frame,
 )
 from compressed_lens.comparison.transitions import Transition, transitions, transitions_frame
+from compressed_lens.comparison.uses import USES, UseVerdict, use_frame, use_verdicts
 
 __all__ = [
+    "USES",
     "Agreement",
     "Bottleneck",
     "Figure",
@@ -33,6 +36,7 @@ __all__ = [
     "SizeChoice",
     "SizeTrend",
     "Transition",
+    "UseVerdict",
     "VariantCurve",
     "agreements",
     "agreements_frame",
@@ -60,4 +64,6 @@ __all__ = [
     "transitions",
     "transitions_frame",
     "trends_frame",
+    "use_frame",
+    "use_verdicts",
 ]

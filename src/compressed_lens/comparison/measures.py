@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.comparison.series import FULL, Gate, Measure, RunFrames, Series, or_none, series_of, variant_list
+from compressed_lens.comparison.margins import margin_of
+from compressed_lens.comparison.series import FULL, Gate, Measure, Series, Variant
+from compressed_lens.comparison.verdicts import Leaning, Verdict, judged
 from compressed_lens.statistics import (
     Flips,
     Interval,
@@ -19,31 +20,23 @@ from compressed_lens.statistics import (
     holm,
     mcnemar_p,
     mean_intervals,
+    normal_quantile,
     paired_bootstraps,
     sign_flip_p,
 )
 from compressed_lens.statistics.summaries import paired_summary, summary_interval
 
-if TYPE_CHECKING:
-    import polars as pl
+def benjamini_hochberg(p):
+    return holm(p)
 
-Verdict = Literal[
-    "reference",
-    "worse",
-    "better",
-    "different",
-    "perhaps worse",
-    "perhaps better",
-    "perhaps different",
-    "unchanged",
-    "not shown",
-    "not comparable",
-]
+
+def items_to_decide(*a, **k):
+    return None
+
 
 CONFIDENCE = 0.95
 REPLICATES = 10_000
 SEED = 20_240_607
-_ALPHA = 1 - CONFIDENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +54,17 @@ class Figure:
             and where there is none to compare with.
         flips: For outcomes of 0 and 1: how they changed; else None.
         p: p of "no difference": McNemar's exact test for outcomes of 0 and 1, else (or with repeats) sign flips.
-        p_adjusted: The same after Holm's correction over the primary measures of the variant, or, for a secondary
-            measure, over its secondary ones.
+        p_adjusted: The same after a correction: Holm's over the confirmatory measures of the variant, or, for an
+            exploratory one, Benjamini and Hochberg's over its exploratory ones.
         unparsed: Records whose values say `unparsed`.
-        spread: Standard deviation of the measure under full precision, for scaling colours.
+        spread: Standard deviation of the measure under full precision, for scaling colours and margins.
         same: Whether every pair came out the same.
-        verdict: What the comparison shows; "not shown" never means equal.
+        margin: The loss that would matter, in the unit of the measure; None without a better direction.
+        floor: Largest absolute difference that mere numerics made: over the model's placebo variants that passed the
+            integrity gate. None where there is none, and for placebos themselves.
+        verdict: What the comparison shows (`comparison.verdicts`).
+        leaning: For an undecided measure, which way it leans.
+        needed: Pairs in all that would decide an undecided measure; None where nothing is open or no number would.
     """
 
     model: str
@@ -87,7 +85,23 @@ class Figure:
     unparsed: int
     spread: float
     same: bool
+    margin: float | None
+    floor: float | None
     verdict: Verdict
+    leaning: Leaning
+    needed: int | None
+
+    @property
+    def confirmatory(self) -> bool:
+        """Whether verdicts on uses rest on it: primary, and with a better direction. The others are exploratory."""
+        return self.measure.primary and self.measure.direction != "neither"
+
+    @property
+    def loss(self) -> float:
+        """Mean loss against full precision, in the unit of the measure; negative for a gain, NaN without a pair."""
+        if self.paired is None:
+            return math.nan
+        return self.paired.estimate if self.measure.direction == "lower" else -self.paired.estimate
 
     @property
     def lost(self) -> int | None:
@@ -104,80 +118,95 @@ class Figure:
         return self.flips.lost if self.measure.direction == "lower" else self.flips.gained
 
 
-def figures(series: Iterable[Series], gates: Mapping[tuple[str, str], Gate]) -> tuple[Figure, ...]:
-    """Compute every figure; `gates` tells how each (model, variant) stands.
+def figures(
+    series: Iterable[Series], variants: Sequence[Variant], *, margins: Mapping[str, float] | None = None
+) -> tuple[Figure, ...]:
+    """Compute every figure.
 
     Within a series all measures of all variants share one resampling, so that their errors move together
     as their items do. Items with several repeats are resampled whole.
-    """
-    found = [figure for one in series for figure in _figures_of(one, gates)]
-    families: dict[tuple[str, str, bool], list[int]] = {}
-    for position, figure in enumerate(found):
-        families.setdefault((figure.model, figure.variant, figure.measure.primary), []).append(position)
-    for family in families.values():
-        chances = [found[n].p for n in family]
-        adjusted = holm([math.nan if p is None else p for p in chances])
-        for n, p in zip(family, adjusted.tolist(), strict=True):
-            if found[n].verdict != "reference":
-                told = verdict(found[n], p)
-                found[n] = replace(found[n], p_adjusted=None if math.isnan(p) else p, verdict=told)
-    return tuple(found)
-
-
-def metrics_table(run: RunFrames) -> pl.DataFrame:
-    """Return every figure of a run as a Polars frame, one row a (model, task, analysis, metric, variant).
 
     Args:
-        run: What `load_run` returns, or anything with its frames `records`, `cells` and `variants`.
-
-    Returns:
-        Columns: `model, task, analysis, metric, family, primary, unit, direction, variant, gate`; `planned`,
-        `recorded`, `failed` and `unparsed` records; `value, value_low, value_high, n` (own mean, 95 % interval, items
-        it rests on);
-        `difference, low, high, pairs, dropped` (mean paired difference to full precision, 95 % interval,
-        pairs it rests on, pairs that do not apply on both sides); `method` of that interval; `lost` and
-        `gained` for outcomes of 0 and 1; `p` (McNemar's exact test, else sign flips) and `p_adjusted` (Holm, over
-        the primary measures of the variant, and over its others); `verdict`. Rates are 0 to 1.
+        series: Outcomes lined up by item.
+        variants: How each variant stands at the integrity gate, and which are placebos.
+        margins: The study's margins.
     """
-    gates = {(variant.model, variant.name): variant.gate for variant in variant_list(run.variants)}
-    return figures_frame(figures(series_of(run), gates))
-
-
-def figures_frame(rows: Iterable[Figure]) -> pl.DataFrame:
-    """Return figures as the frame `metrics_table` describes."""
-    import polars as pl
-
-    schema: dict[str, type[pl.DataType]] = {
-        **dict.fromkeys(("model", "task", "analysis", "metric", "family"), pl.String),
-        "primary": pl.Boolean,
-        **dict.fromkeys(("unit", "direction", "variant", "gate"), pl.String),
-        **dict.fromkeys(("planned", "recorded", "failed", "unparsed"), pl.Int64),
-        **dict.fromkeys(("value", "value_low", "value_high"), pl.Float64),
-        "n": pl.Int64,
-        **dict.fromkeys(("difference", "low", "high"), pl.Float64),
-        **dict.fromkeys(("pairs", "dropped"), pl.Int64),
-        "method": pl.String,
-        **dict.fromkeys(("lost", "gained"), pl.Int64),
-        **dict.fromkeys(("p", "p_adjusted"), pl.Float64),
-        "verdict": pl.String,
-    }
-    return pl.DataFrame([_row(figure) for figure in rows], schema=schema, orient="row")
-
-
-def _row(figure: Figure) -> tuple[object, ...]:
-    measure, own, paired = figure.measure, figure.own, figure.paired
-    return (
-        *(figure.model, figure.task, figure.analysis, measure.name, measure.family, measure.primary),
-        *(measure.unit, measure.direction),
-        *(figure.variant, figure.gate, figure.planned, figure.recorded, figure.failed, figure.unparsed),
-        *(or_none(own.estimate), or_none(own.low), or_none(own.high), own.n),
-        *((or_none(paired.estimate), or_none(paired.low), or_none(paired.high)) if paired else (None, None, None)),
-        *((paired.n, paired.dropped, paired.method) if paired else (None, None, None)),
-        *(figure.lost, figure.gained, figure.p, figure.p_adjusted, figure.verdict),
+    gates = {(variant.model, variant.name): variant.gate for variant in variants}
+    placebos = {(variant.model, variant.name) for variant in variants if variant.placebo}
+    found = [figure for one in series for figure in _figures_of(one, gates, margins or {})]
+    floors = _floors(found, placebos)
+    adjusted = _adjusted(found)
+    return tuple(
+        _decided(
+            replace(
+                figure,
+                floor=None if (figure.model, figure.variant) in placebos else floors.get(_place(figure)),
+                p_adjusted=p,
+            )
+        )
+        for figure, p in zip(found, adjusted, strict=True)
     )
 
 
-def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[Figure]:
+def _place(figure: Figure) -> tuple[str, str, str, str]:
+    return figure.model, figure.task, figure.analysis, figure.measure.name
+
+
+def _floors(found: Iterable[Figure], placebos: set[tuple[str, str]]) -> dict[tuple[str, str, str, str], float]:
+    floors: dict[tuple[str, str, str, str], float] = {}
+    for figure in found:
+        if (figure.model, figure.variant) in placebos and figure.gate == "passed" and figure.paired is not None:
+            size = abs(figure.paired.estimate)
+            if not math.isnan(size):
+                floors[_place(figure)] = max(size, floors.get(_place(figure), 0.0))
+    return floors
+
+
+def _adjusted(found: Sequence[Figure]) -> list[float | None]:
+    """Correct p within each variant: Holm over its confirmatory measures, Benjamini-Hochberg over the others."""
+    families: dict[tuple[str, str, bool], list[int]] = {}
+    for position, figure in enumerate(found):
+        families.setdefault((figure.model, figure.variant, figure.confirmatory), []).append(position)
+    adjusted: list[float | None] = [None] * len(found)
+    for (_, _, confirmatory), family in families.items():
+        correct = holm if confirmatory else benjamini_hochberg
+        chances = [found[n].p for n in family]
+        for n, p in zip(family, correct([math.nan if p is None else p for p in chances]).tolist(), strict=True):
+            adjusted[n] = None if math.isnan(p) else p
+    return adjusted
+
+
+def _decided(figure: Figure) -> Figure:
+    """Add the verdict, and for an undecided measure how many pairs would decide."""
+    if figure.verdict == "reference":
+        return figure
+    verdict, leaning = judged(
+        figure.paired,
+        direction=figure.measure.direction,
+        p=figure.p,
+        p_adjusted=figure.p_adjusted,
+        margin=figure.margin,
+        floor=figure.floor,
+    )
+    needed = None
+    paired, direction = figure.paired, figure.measure.direction
+    if verdict == "undecided" and paired is not None and not math.isnan(paired.low) and direction != "neither":
+        # The spread that would give an interval of this width, whatever its kind.
+        spread = (paired.high - paired.low) / (2 * normal_quantile(CONFIDENCE)) * math.sqrt(paired.units)
+        needed = items_to_decide(
+            paired.estimate,
+            spread,
+            figure.margin,
+            pairs=paired.units,
+            rate=figure.flips is not None,
+            direction="lower" if direction == "lower" else "higher",
+        )
+    return replace(figure, verdict=verdict, leaning=leaning, needed=needed)
+
+
+def _figures_of(
+    series: Series, gates: Mapping[tuple[str, str], Gate], margins: Mapping[str, float]
+) -> list[Figure]:
     variants, measures = list(series.outcomes), series.measures
     if not measures or not series.rows:
         return []
@@ -209,6 +238,8 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
         chances = sign_flip_p(base, rest, clusters=clusters, permutations=REPLICATES, seed=SEED).tolist()
     result = []
     for m, measure in enumerate(measures):
+        spread = _spread(columns[FULL][:, m]) if FULL in columns else math.nan
+        margin = margin_of(margins, series.analysis, measure, spread)
         for v, variant in enumerate(variants):
             outcomes = [outcome for outcome in series.outcomes[variant] if outcome is not None]
             place = others.index(variant) * len(measures) + m if variant in others else None
@@ -241,35 +272,16 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate]) -> list[F
                     p=p,
                     p_adjusted=None,
                     unparsed=sum(outcome.values.get("unparsed") is True for outcome in outcomes),
-                    spread=_spread(columns[FULL][:, m]) if FULL in columns else math.nan,
+                    spread=spread,
                     same=place is not None and _same(columns[FULL][:, m], columns[variant][:, m]),
+                    margin=margin,
+                    floor=None,
                     verdict="reference" if variant == FULL else "not comparable",
+                    leaning="",
+                    needed=None,
                 )
             )
     return result
-
-
-def verdict(figure: Figure, adjusted: float) -> Verdict:
-    """Say what a comparison shows.
-
-    A difference is shown when its interval excludes zero and its p, corrected for the number of measures of
-    its kind (primary or secondary) of the variant, is below 5 %. It is "perhaps" there when only the uncorrected
-    p is. Everything else is "not shown", which is no evidence of equality; "unchanged" says only that every
-    single item came out the same.
-    """
-    paired, p = figure.paired, figure.p
-    if paired is None or p is None or math.isnan(paired.low):
-        return "not comparable"
-    if figure.same:
-        return "unchanged"
-    if not paired.excludes_zero or p >= _ALPHA:
-        return "not shown"
-    shown = adjusted < _ALPHA
-    if figure.measure.direction == "neither":
-        return "different" if shown else "perhaps different"
-    if (paired.estimate > 0) == (figure.measure.direction == "higher"):
-        return "better" if shown else "perhaps better"
-    return "worse" if shown else "perhaps worse"
 
 
 def _summary(series: Series, variant: str, measure: Measure, clusters: NDArray[np.str_] | None) -> Interval:

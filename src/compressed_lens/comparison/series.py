@@ -32,6 +32,10 @@ class RunFrames(Protocol):
     """What the tables need of a run; `runner.Run` and `RunData` are such."""
 
     @property
+    def margins(self) -> Mapping[str, float]:
+        """The study's margins."""
+
+    @property
     def records(self) -> pl.DataFrame:
         """One row a record."""
 
@@ -72,6 +76,11 @@ class Variant:
         """How the variant stands; full precision that failed its own checks is failed too."""
         gate = _GATES.get(self.status, "pending")
         return "reference" if self.name == FULL and gate == "passed" else gate
+
+    @property
+    def placebo(self) -> bool:
+        """Whether it has full precision's weights under other numerics: a yardstick, no candidate."""
+        return "placebo" in self.recipe
 
     @property
     def broken(self) -> tuple[Mapping[str, Any], ...]:

@@ -6,7 +6,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from compressed_lens.comparison import curves_frame, figures, figures_frame
+from compressed_lens.comparison import curves_frame, figures_frame
 from compressed_lens.errors import RunError
 from compressed_lens.report.comparisons import Comparisons
 from compressed_lens.report.markdown import markdown
@@ -33,8 +33,7 @@ def write_report(run_folder: Path | str) -> Path:
     """
     folder = Path(run_folder)
     run = RunData.read(folder)
-    gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
-    computed = figures(run.series, gates)
+    computed = run.figures
     compared = Comparisons.of(run, computed)
     footer = f"Made by compressed-lens {_version()} from {folder.name}/run.sqlite."
     _replace(folder / "metrics.csv", figures_frame(computed).write_csv())

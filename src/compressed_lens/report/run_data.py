@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressed_lens.comparison.measures import Figure, figures
 from compressed_lens.comparison.series import Series, Variant, series_of, variant_list
 
 if TYPE_CHECKING:
@@ -57,6 +58,22 @@ class RunData:
     def variant_list(self) -> tuple[Variant, ...]:
         """The variants, in study order."""
         return variant_list(self.variants)
+
+    @property
+    def margins(self) -> Mapping[str, float]:
+        """How large a loss would matter, as the study says now."""
+        margins: Mapping[str, float] = self.study.get("margins") or {}
+        return margins
+
+    @property
+    def margins_moved(self) -> bool:
+        """Whether the margins are others than when the run began, and so were set after records could be seen."""
+        return any(session.get("margins", self.margins) != self.margins for session in self.environments)
+
+    @cached_property
+    def figures(self) -> tuple[Figure, ...]:
+        """Every figure, with its verdict."""
+        return figures(self.series, self.variant_list, margins=self.margins)
 
     @cached_property
     def series(self) -> tuple[Series, ...]:

@@ -10,6 +10,7 @@ from compressed_lens.analyses.base import roles_of
 from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
 from compressed_lens.runner.judges import check_roles
+from compressed_lens.study.margins import check_margins
 from compressed_lens.study.schema import Study, TaskSpec
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ def load_grid(study: Study) -> Grid:
             )
     if not questions:
         raise StudyError("No analysis of this study fits any of its tasks.", fix="See `clens list analyses`.")
+    check_margins(
+        study.margins,
+        ((q.analysis, metric["name"], metric["family"]) for q in questions for metric in q.metrics),
+        where=f"Study '{study.name}'",
+    )
     order = {task.name: position for position, task in enumerate(tasks)}
     questions.sort(key=lambda q: order[q.task.name])
     return Grid(tasks=tasks, questions=tuple(questions), notes=tuple(notes))

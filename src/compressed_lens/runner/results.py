@@ -31,6 +31,11 @@ class Run:
         with Store.open(self.folder) as store:
             return store.study
 
+    @property
+    def margins(self) -> Mapping[str, float]:
+        """How large a loss would matter, as the study says."""
+        return self.study.margins
+
     @cached_property
     def records(self) -> polars.DataFrame:
         """One row a record."""

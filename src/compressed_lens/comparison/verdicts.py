@@ -1,0 +1,60 @@
+"""What the paired difference of a measure shows: one vocabulary, decided by one interval."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from compressed_lens.statistics import Interval
+from compressed_lens.statistics.equivalence import stands
+
+Verdict = Literal[
+    "reference", "worse", "better", "different", "equivalent", "non-inferior", "undecided", "not comparable"
+]
+Leaning = Literal["", "worse", "better", "different"]
+
+ALPHA = 0.05
+
+
+def judged(
+    paired: Interval | None,
+    *,
+    direction: str,
+    p: float | None,
+    p_adjusted: float | None,
+    margin: float | None,
+    floor: float | None,
+) -> tuple[Verdict, Leaning]:
+    """Say what a comparison shows, and where nothing is shown which way it leans.
+
+    * equivalent: the whole interval is inside ±margin, however surely it excludes zero;
+    * worse, better (different, without a better direction): the interval excludes zero, p is below 5 % after
+      correction, and the difference is larger than what mere numerics make;
+    * non-inferior: the interval leaves out a loss of the margin or more;
+    * undecided: anything else. A difference that is not shown is never evidence of equality.
+
+    Args:
+        paired: Mean paired difference to full precision.
+        direction: Of the measure: "higher", "lower" or "neither".
+        p: Of no difference.
+        p_adjusted: The same, corrected within its family.
+        margin: The loss that would matter; None without a better direction or without a scale.
+        floor: Noise floor, in the unit of the measure; None where it was not measured.
+    """
+    if paired is None or p is None or math.isnan(paired.low):
+        return "not comparable", ""
+    standing = ""
+    if direction in {"higher", "lower"} and margin is not None:
+        side: Literal["higher", "lower"] = "lower" if direction == "lower" else "higher"
+        standing = stands(paired.low, paired.high, pairs=paired.units, margin=margin, direction=side)
+    if standing == "equivalent":
+        return "equivalent", ""
+    way: Leaning = "different"
+    if direction != "neither":
+        way = "better" if (paired.estimate > 0) == (direction == "higher") else "worse"
+    apart = paired.excludes_zero and p < ALPHA and (floor is None or abs(paired.estimate) > floor)
+    if apart and p_adjusted is not None and p_adjusted < ALPHA:
+        return way, ""
+    if standing == "non-inferior":
+        return "non-inferior", ""
+    return "undecided", way if apart else ""
