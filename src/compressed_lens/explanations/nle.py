@@ -14,8 +14,18 @@ from compressed_lens.explanations.sources import STYLES, Style, ask_explanation
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
 
-def _rate(name: str, direction: Direction, summary: str, on_failure: float | None = None) -> Metric:
-    return Metric(name=name, value=name, direction=direction, unit="rate", summary=summary, on_failure=on_failure)
+def _rate(
+    name: str, direction: Direction, summary: str, on_failure: float | None = None, *, primary: bool = False
+) -> Metric:
+    return Metric(
+        name=name,
+        value=name,
+        direction=direction,
+        unit="rate",
+        summary=summary,
+        on_failure=on_failure,
+        primary=primary,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +77,10 @@ class NaturalLanguageExplanation:
         Metric(
             name="words", value="words", direction="neither", unit="words", summary="Mean length of the explanation"
         ),
-        _rate("reference_overlap", "higher", "Mean ROUGE-L F1 with the closest reference explanation"),
-        _rate("names_evidence", "higher", "Share of explanations that name every word of the true evidence"),
+        _rate("reference_overlap", "higher", "Mean ROUGE-L F1 with the closest reference explanation", primary=True),
+        _rate(
+            "names_evidence", "higher", "Share of explanations that name every word of the true evidence", primary=True
+        ),
         _rate("names_any_evidence", "higher", "Share of explanations that name a word of the true evidence"),
     )
 
