@@ -16,7 +16,16 @@ from compressed_lens.statistics.correlation import Correlation, correlation
 from compressed_lens.statistics.equivalence import FEWEST_PAIRS, stands
 from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
-from compressed_lens.statistics.permutation import holm, sign_flip_p
+from compressed_lens.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
+from compressed_lens.statistics.permutation import sign_flip_p
+from compressed_lens.statistics.power import (
+    detectable,
+    items_for,
+    items_for_margin,
+    items_for_rates,
+    items_to_decide,
+    mcnemar_power,
+)
 from compressed_lens.statistics.ranks import RankTest, average_ranks, rank_test
 
 __all__ = [
@@ -29,14 +38,22 @@ __all__ = [
     "RankTest",
     "alpha_interval",
     "average_ranks",
+    "benjamini_hochberg",
+    "benjamini_yekutieli",
     "bootstrap_means",
     "cohen_kappa",
     "concordance",
     "correlation",
+    "detectable",
     "flips",
     "holm",
+    "items_for",
+    "items_for_margin",
+    "items_for_rates",
+    "items_to_decide",
     "krippendorff_alpha",
     "mcnemar_p",
+    "mcnemar_power",
     "mean_interval",
     "mean_intervals",
     "normal_quantile",

@@ -1,4 +1,4 @@
-"""Tests of paired differences by sign flips, and Holm's correction for many of them."""
+"""Tests of paired differences by sign flips."""
 
 from __future__ import annotations
 
@@ -49,23 +49,3 @@ def sign_flip_p(
         flipped = 2 * (signs.astype(np.float64) @ sums) - sums.sum(axis=0)
         reached += (np.abs(flipped) >= observed - tolerance).sum(axis=0)
     return np.where(counts.sum(axis=0) > 0, (1 + reached) / (1 + permutations), np.nan)
-
-
-def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Holm's step-down correction: p values that keep the chance of any false finding in the family below alpha.
-
-    Args:
-        p: The family's p values, shape [m]; NaN stays NaN and does not count.
-
-    Returns:
-        Adjusted p values, shape [m], at most 1.
-
-    Source: Holm 1979, Scandinavian Journal of Statistics 6:65.
-    """
-    values = np.asarray(p, dtype=np.float64)
-    adjusted = np.full(values.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
-    stepped = values[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(stepped)) if len(order) else stepped
-    return adjusted
