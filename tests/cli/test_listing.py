@@ -8,6 +8,7 @@ import pytest
 
 from compressed_lens import analyses, quantization, tasks
 from compressed_lens.cli.main import main
+from compressed_lens.study.schema import PLACEBOS
 
 REGISTRIES = {"variants": quantization.RECIPES, "tasks": tasks.REGISTRY, "analyses": analyses.REGISTRY}
 
@@ -16,7 +17,8 @@ REGISTRIES = {"variants": quantization.RECIPES, "tasks": tasks.REGISTRY, "analys
 def test_every_name_has_a_summary_a_cost_and_a_source(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", kind, "--json"]) == 0
     rows = [row for row in json.loads(capsys.readouterr().out) if row["name"] != "full"]
-    assert [row["name"] for row in rows] == REGISTRIES[kind].names()
+    placebos = list(PLACEBOS) if kind == "variants" else []
+    assert [row["name"] for row in rows] == [*placebos, *REGISTRIES[kind].names()]
     assert all(row["summary"] and row["cost"] and row["source"] for row in rows)
 
 

@@ -17,7 +17,7 @@ def test_every_key_of_the_json_schema_is_described() -> None:
     schema = json_schema()
     forms = [*schema["$defs"].values(), schema]
     objects = [part for form in forms for part in form.get("anyOf", [form]) if part.get("type") == "object"]
-    assert len(objects) == 8
+    assert len(objects) == 9
     for form in objects:
         assert form["additionalProperties"] is False
         assert all(part.get("description") for part in form["properties"].values()), form["title"]

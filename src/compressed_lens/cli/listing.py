@@ -46,11 +46,22 @@ def list_names(
 
 def _entries(kind: Kind) -> tuple[list[str], list[list[str]]]:
     registry = _registry(kind)
-    rows = [[FULL, "the unchanged model, baseline of every comparison", "none", ""]] if kind is Kind.variants else []
+    rows = _unchanged() if kind is Kind.variants else []
     for name in registry.names():
         entry = registry.entries[name]
         rows.append([name, entry.summary, entry.cost, entry.source])
     return ["name", "summary", "cost", "source"], rows
+
+
+def _unchanged() -> list[list[str]]:
+    """Return the rows of the variants that are no recipes."""
+    from compressed_lens.study.schema import PLACEBOS
+
+    rows = [[FULL, "the unchanged model, baseline of every comparison", "none", ""]]
+    for name, placebo in PLACEBOS.items():
+        changed = ", ".join(f"{key} {value}" for key, value in placebo.settings.items())
+        rows.append([name, f"the unchanged model with {changed}, for the noise floor", "none", "docs/noise-floor.md"])
+    return rows
 
 
 def _registry(kind: Kind) -> Registry[Any]:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from compressed_lens.errors import StudyError
 from compressed_lens.ids import digest
 from compressed_lens.registry import Registry, nearest
-from compressed_lens.study.schema import JudgeSpec, ModelSpec, Study, TaskSpec, VariantSpec
+from compressed_lens.study.schema import FULL, PLACEBOS, JudgeSpec, ModelSpec, Study, TaskSpec, VariantSpec
 from compressed_lens.study.yaml import Document, Place, read_yaml
 
 # Looked up when a study is checked: the registries live in layers above this one and import no torch.
@@ -212,7 +212,7 @@ def _check_names(document: Document, study: Study) -> None:
         ("tasks", "task", [None if t.fields and t.source is None else t.source_name for t in study.tasks]),
         ("analyses", "analysis", [a.analysis_name for a in study.analyses]),
     ):
-        valid = [*_registry(kind).names(), *(["full"] if kind == "variant" else [])]
+        valid = [*_registry(kind).names(), *((FULL, *PLACEBOS) if kind == "variant" else ())]
         for index, name in enumerate(names):
             if name is not None and name not in valid:
                 raise StudyError(

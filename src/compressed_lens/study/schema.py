@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
@@ -69,24 +69,76 @@ class ModelSpec(_Named):
         return data
 
 
-class VariantSpec(_Named):
-    """One form of a model: `full`, a recipe applied by us, or an already quantized checkpoint."""
+class PlaceboSpec(_Strict):
+    """The unchanged weights under other numerics, for the noise floor; at least one of these, and unlike full's own."""
 
-    name: Name = Field(description="Name in tables; also the recipe's name unless `recipe` or `checkpoint` is given.")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(default=None, description="Compute type.")
+    attention: Literal["eager", "sdpa"] | None = Field(default=None, description="Attention kernel of transformers.")
+    batch_tokens: int | None = Field(
+        default=None, ge=1, description="Tokens of one forward pass at most, in place of the study's; 1: row by row."
+    )
+    seed: int | None = Field(
+        default=None, ge=1, lt=2**31, description="Added to the seed of every text that is drawn (temperature above 0)."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.settings:
+            raise ValueError(f"a placebo changes at least one of {', '.join(PlaceboSpec.model_fields)}")
+        return self
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """What is other than in full precision, by name."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+PLACEBOS: Mapping[str, PlaceboSpec] = {
+    "placebo-bfloat16": PlaceboSpec(dtype="bfloat16"),
+    "placebo-float16": PlaceboSpec(dtype="float16"),
+    "placebo-float32": PlaceboSpec(dtype="float32"),
+    "placebo-eager": PlaceboSpec(attention="eager"),
+    "placebo-sdpa": PlaceboSpec(attention="sdpa"),
+    "placebo-batch": PlaceboSpec(batch_tokens=1),
+    "placebo-seed": PlaceboSpec(seed=1),
+}
+"""Placebo variants by the names they go by in a study."""
+
+
+class VariantSpec(_Named):
+    """One form of a model: `full`, a recipe applied by us, an already quantized checkpoint, or a placebo."""
+
+    name: Name = Field(
+        description="Name in tables; also the recipe's name unless `recipe`, `checkpoint` or `placebo` is given."
+    )
     recipe: str | None = Field(default=None, description="Name of the recipe to apply; see `clens list variants`.")
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the recipe that differ from its own."
     )
     checkpoint: str | None = Field(default=None, description="Folder or hub id of an already quantized checkpoint.")
     revision: str | None = Field(default=None, description="Hub revision of the checkpoint.")
+    placebo: PlaceboSpec | None = Field(
+        default=None, description="The unchanged model under other numerics; see docs/noise-floor.md."
+    )
     model: str | None = Field(default=None, description="Only for the model of this name.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_placebo(cls, data: Any) -> Any:
+        data = cls._short_form(data) if isinstance(data, str) else data
+        if not isinstance(data, dict) or data.get("checkpoint") is not None or data.get("placebo") is not None:
+            return data
+        known = PLACEBOS.get(str(data.get("recipe") or data.get("name")))
+        return data if known is None else {**data, "recipe": None, "placebo": known}
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
+        if self.placebo is not None and (self.recipe is not None or self.checkpoint is not None or self.settings):
+            raise ValueError(f"variant '{self.name}' is a placebo and takes no recipe, settings or checkpoint")
         if self.checkpoint is not None and (self.recipe is not None or self.settings):
             raise ValueError(f"variant '{self.name}' has both a checkpoint and a recipe; give one of them")
-        if self.is_full and (self.recipe not in {None, FULL} or self.settings or self.checkpoint):
-            raise ValueError(f"'{FULL}' is the unchanged model and takes no recipe, settings or checkpoint")
+        if self.is_full and (self.recipe not in {None, FULL} or self.settings or self.checkpoint or self.placebo):
+            raise ValueError(f"'{FULL}' is the unchanged model and takes no recipe, settings, checkpoint or placebo")
         return self
 
     @property
@@ -95,9 +147,15 @@ class VariantSpec(_Named):
         return self.name == FULL
 
     @property
+    def is_base(self) -> bool:
+        """Whether its weights are the model's own: `full` and placebos."""
+        return self.is_full or self.placebo is not None
+
+    @property
     def recipe_name(self) -> str | None:
-        """Name of the recipe to apply; None for `full` and for checkpoints."""
-        return None if self.is_full or self.checkpoint is not None else self.recipe or self.name
+        """Name of the recipe to apply; None where the weights are taken as they are."""
+        as_it_is = self.is_base or self.checkpoint is not None
+        return None if as_it_is else self.recipe or self.name
 
 
 class TaskSpec(_Named):
@@ -241,6 +299,12 @@ class Study(_Strict):
             needy = [v.name for v in chosen if v.checkpoint is None] if model.path is None else []
             if needy:
                 raise ValueError(f"variant '{needy[0]}' needs the path of model '{model.name}'")
+        for variant in self.variants:
+            batch = None if variant.placebo is None else variant.placebo.batch_tokens
+            if batch == self.settings.batch_tokens:
+                raise ValueError(
+                    f"placebo '{variant.name}' has the batch_tokens of the study ({batch}) and changes nothing"
+                )
         return self
 
     def variants_of(self, model: ModelSpec) -> tuple[VariantSpec, ...]:
