@@ -299,12 +299,6 @@ class Study(_Strict):
             needy = [v.name for v in chosen if v.checkpoint is None] if model.path is None else []
             if needy:
                 raise ValueError(f"variant '{needy[0]}' needs the path of model '{model.name}'")
-        for variant in self.variants:
-            batch = None if variant.placebo is None else variant.placebo.batch_tokens
-            if batch == self.settings.batch_tokens:
-                raise ValueError(
-                    f"placebo '{variant.name}' has the batch_tokens of the study ({batch}) and changes nothing"
-                )
         return self
 
     def variants_of(self, model: ModelSpec) -> tuple[VariantSpec, ...]:
