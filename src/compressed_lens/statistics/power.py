@@ -215,7 +215,7 @@ def _mcnemar_sides(lost: float, gained: float, n: int, alpha: float) -> tuple[fl
     from scipy.special import bdtr, gammaln, xlog1py, xlogy
 
     reach = _TAIL * math.sqrt(expected * (1 - min(1.0, changed))) + _TAIL
-    counts = np.arange(max(0, math.floor(expected - reach)), min(n, math.ceil(expected + reach)) + 1, dtype=np.float64)
+    counts = np.arange(max(0, math.floor(expected - reach)), min(n, math.ceil(expected + reach)) + 1)
     choices = gammaln(n + 1.0) - gammaln(counts + 1) - gammaln(n - counts + 1)
     weights = np.exp(choices + xlogy(counts, changed) + xlog1py(n - counts, -min(1.0, changed)))
     fewer = _critical(counts, alpha)
@@ -229,19 +229,19 @@ def _mcnemar_sides(lost: float, gained: float, n: int, alpha: float) -> tuple[fl
     return rejected(gained / changed), rejected(lost / changed)
 
 
-def _critical(counts: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+def _critical(counts: NDArray[np.int64], alpha: float) -> NDArray[np.int64]:
     """Return for each number of changes the most there may be in one direction with p < alpha; -1 for none."""
     from scipy.special import bdtr
 
-    fewer = np.floor(counts / 2)
+    start = np.ceil(counts / 2 - NORMAL.inv_cdf(1 - alpha / 2) * np.sqrt(counts) / 2) + 2
+    fewer = np.minimum(counts // 2, start.astype(np.int64))
 
     def too_many() -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = (fewer >= 0) & (2 * bdtr(np.maximum(fewer, 0), counts, 0.5) >= alpha)
         return found
 
-    fewer = np.minimum(fewer, np.ceil(counts / 2 - NORMAL.inv_cdf(1 - alpha / 2) * np.sqrt(counts) / 2) + 2)
     while (above := too_many()).any():
-        fewer = np.where(above, fewer - 1, fewer)
+        fewer = fewer - above
     return fewer
 
 
