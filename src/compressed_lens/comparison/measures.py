@@ -16,8 +16,10 @@ from compressed_lens.comparison.verdicts import Leaning, Verdict, judged
 from compressed_lens.statistics import (
     Flips,
     Interval,
+    benjamini_hochberg,
     flips,
     holm,
+    items_to_decide,
     mcnemar_p,
     mean_intervals,
     normal_quantile,
@@ -25,14 +27,6 @@ from compressed_lens.statistics import (
     sign_flip_p,
 )
 from compressed_lens.statistics.summaries import paired_summary, summary_interval
-
-def benjamini_hochberg(p):
-    return holm(p)
-
-
-def items_to_decide(*a, **k):
-    return None
-
 
 CONFIDENCE = 0.95
 REPLICATES = 10_000
@@ -136,13 +130,15 @@ def figures(
     found = [figure for one in series for figure in _figures_of(one, gates, margins or {})]
     floors = _floors(found, placebos)
     adjusted = _adjusted(found)
+    tests = Counter(_family(figure) for figure, p in zip(found, adjusted, strict=True) if p is not None)
     return tuple(
         _decided(
             replace(
                 figure,
                 floor=None if (figure.model, figure.variant) in placebos else floors.get(_place(figure)),
                 p_adjusted=p,
-            )
+            ),
+            tests[_family(figure)],
         )
         for figure, p in zip(found, adjusted, strict=True)
     )
@@ -150,6 +146,11 @@ def figures(
 
 def _place(figure: Figure) -> tuple[str, str, str, str]:
     return figure.model, figure.task, figure.analysis, figure.measure.name
+
+
+def _family(figure: Figure) -> tuple[str, str, bool]:
+    """Return what the figure is corrected within."""
+    return figure.model, figure.variant, figure.confirmatory
 
 
 def _floors(found: Iterable[Figure], placebos: set[tuple[str, str]]) -> dict[tuple[str, str, str, str], float]:
@@ -166,7 +167,7 @@ def _adjusted(found: Sequence[Figure]) -> list[float | None]:
     """Correct p within each variant: Holm over its confirmatory measures, Benjamini-Hochberg over the others."""
     families: dict[tuple[str, str, bool], list[int]] = {}
     for position, figure in enumerate(found):
-        families.setdefault((figure.model, figure.variant, figure.confirmatory), []).append(position)
+        families.setdefault(_family(figure), []).append(position)
     adjusted: list[float | None] = [None] * len(found)
     for (_, _, confirmatory), family in families.items():
         correct = holm if confirmatory else benjamini_hochberg
@@ -176,7 +177,7 @@ def _adjusted(found: Sequence[Figure]) -> list[float | None]:
     return adjusted
 
 
-def _decided(figure: Figure) -> Figure:
+def _decided(figure: Figure, tests: int) -> Figure:
     """Add the verdict, and for an undecided measure how many pairs would decide."""
     if figure.verdict == "reference":
         return figure
@@ -191,22 +192,25 @@ def _decided(figure: Figure) -> Figure:
     needed = None
     paired, direction = figure.paired, figure.measure.direction
     if verdict == "undecided" and paired is not None and not math.isnan(paired.low) and direction != "neither":
-        # The spread that would give an interval of this width, whatever its kind.
-        spread = (paired.high - paired.low) / (2 * normal_quantile(CONFIDENCE)) * math.sqrt(paired.units)
+        if figure.flips is not None and figure.flips.n:
+            spread = math.sqrt(max(figure.flips.rate - paired.estimate**2, 0.0))
+        else:
+            # The spread that would give an interval of this width, whatever its kind.
+            spread = (paired.high - paired.low) / (2 * normal_quantile(CONFIDENCE)) * math.sqrt(paired.units)
         needed = items_to_decide(
             paired.estimate,
             spread,
             figure.margin,
             pairs=paired.units,
             rate=figure.flips is not None,
-            direction="lower" if direction == "lower" else "higher",
+            direction=direction,
+            tests=tests,
+            floor=figure.floor or 0.0,
         )
     return replace(figure, verdict=verdict, leaning=leaning, needed=needed)
 
 
-def _figures_of(
-    series: Series, gates: Mapping[tuple[str, str], Gate], margins: Mapping[str, float]
-) -> list[Figure]:
+def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate], margins: Mapping[str, float]) -> list[Figure]:
     variants, measures = list(series.outcomes), series.measures
     if not measures or not series.rows:
         return []

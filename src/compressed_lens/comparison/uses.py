@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -31,10 +32,10 @@ class UseVerdict:
     Attributes:
         gate: How it stands at the integrity gate; if that failed the verdict is no fair picture of the method.
         placebo: Whether it is a placebo variant: a yardstick, no candidate.
-        verdict: "worse" if any confirmatory measure is worse; else "undecided" if any is undecided; else "equivalent" if all
-            are, else "non-inferior"; "not measured" without any.
+        verdict: "worse" if any confirmatory measure is worse; else "undecided" if any is undecided; else "equivalent"
+            if all are, else "non-inferior"; "not measured" without any.
         figures: The confirmatory measures it rests on, the deciding one first.
-        needed: Pairs in all after which every undecided measure would be decided; None where nothing is open, or no
+        needed: For an undecided use: pairs in all after which every undecided measure would be decided; None where no
             number of pairs would do for one of them.
     """
 
@@ -78,7 +79,7 @@ def use_verdicts(figures: Iterable[Figure], variants: Sequence[Variant]) -> tupl
 
 
 def _use(variant: Variant, use: Family, figures: list[Figure]) -> UseVerdict:
-    ordered = sorted(figures, key=lambda f: (_ORDER.index(f.verdict), -_losses_in_margins(f)))
+    ordered = sorted(figures, key=_telling)
     words = {figure.verdict for figure in ordered}
     verdict: UseVerdictWord = "not measured"
     if words:
@@ -101,12 +102,14 @@ def _use(variant: Variant, use: Family, figures: list[Figure]) -> UseVerdict:
         placebo=variant.placebo,
         verdict=verdict,
         figures=tuple(ordered),
-        needed=max(known) if known and len(known) == len(open_ones) else None,
+        needed=max(known) if verdict == "undecided" and len(known) == len(open_ones) else None,
     )
 
 
-def _losses_in_margins(figure: Figure) -> float:
-    return figure.loss / figure.margin if figure.margin else figure.loss
+def _telling(figure: Figure) -> tuple[int, float, float]:
+    """Order measures by what they decide: the surest loss first, then what takes most items, then the largest loss."""
+    doubt = (figure.p_adjusted or 0.0) if figure.verdict == "worse" else -(figure.needed or math.inf)
+    return _ORDER.index(figure.verdict), doubt, -figure.loss / figure.margin if figure.margin else 0.0
 
 
 def use_frame(verdicts: Iterable[UseVerdict]) -> pl.DataFrame:

@@ -1,19 +1,21 @@
-"""The findings in plain words: which variants differ from full precision, by how much, and what stays open."""
+"""The findings in plain words: how each variant differs from full precision, by how much, and what stays open."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from compressed_lens.comparison.measures import CONFIDENCE, Figure
 from compressed_lens.comparison.series import FULL, Variant
-from compressed_lens.report.formatting import bounds, counted, difference, difference_unit, listed
+from compressed_lens.report.formatting import bounds, counted, difference, difference_unit
 
 Tone = Literal["worse", "better", "different", "open", "failed", "unavailable"]
 
-_PERHAPS = 6
+_LEANING = 6
+_ORDER = ("worse", "better", "different", "undecided", "non-inferior", "equivalent")
 _DIFFERENT: tuple[Literal["worse", "better", "different"], ...] = ("worse", "better", "different")
 
 
@@ -43,21 +45,6 @@ class VariantSummary:
     sentences: tuple[Sentence, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Headline:
-    """The top of the report.
-
-    Attributes:
-        lead: One or two sentences about the whole run.
-        variants: One summary a variant, in study order, full precision left out.
-        caution: How many comparisons were made and what that means.
-    """
-
-    lead: str
-    variants: tuple[VariantSummary, ...]
-    caution: str
-
-
 class Labels:
     """Names of measures as readers see them, the analysis added where two analyses share a measure's name."""
 
@@ -84,63 +71,27 @@ def anchor_of(figure: Figure) -> str:
     return "m-" + "--".join("".join(c if c.isalnum() else "-" for c in part) for part in parts)
 
 
-def headline(figures: Sequence[Figure], variants: Sequence[Variant]) -> Headline:
-    """Put the findings of a run into words."""
+def details(figures: Sequence[Figure], variants: Sequence[Variant]) -> tuple[VariantSummary, ...]:
+    """Say of every variant but full precision what was shown, which way the rest leans, and what stays open."""
     labels = Labels(figures)
-    summaries = tuple(
+    return tuple(
         _summary(variant, [f for f in figures if (f.model, f.variant) == (variant.model, variant.name)], labels)
         for variant in variants
         if variant.name != FULL
     )
-    compared = sum(f.verdict not in {"reference", "not comparable"} for f in figures)
-    return Headline(lead=_lead(summaries, variants), variants=summaries, caution=_caution(compared))
 
 
-def _lead(summaries: Sequence[VariantSummary], variants: Sequence[Variant]) -> str:
-    if not summaries:
-        return "This run has no variant to compare with full precision."
-    several = len({variant.model for variant in variants}) > 1
-    names = {s: f"{s.variant} ({s.model})" if several else s.variant for s in summaries}
-    groups: dict[str, list[str]] = {}
-    for summary in summaries:
-        groups.setdefault(summary.tone, []).append(names[summary])
-    parts = []
-    worse, better = groups.get("worse", []), groups.get("better", []) + groups.get("different", [])
-    if worse:
-        parts.append(f"{listed(worse)} {_are(worse)} worse than full precision on at least one measure")
-    if better:
-        parts.append(
-            f"{listed(better)} {'differs' if len(better) == 1 else 'differ'}, but {_are(better)} nowhere worse"
-        )
-    if still := groups.get("open", []):
-        parts.append(f"for {listed(still)} no difference was shown")
-    if failed := groups.get("failed", []):
-        parts.append(f"{listed(failed)} failed the integrity gate, so {_their(failed)} figures are not a fair picture")
-    if missing := groups.get("unavailable", []):
-        parts.append(f"{listed(missing)} could not be measured")
-    text = f"Of {counted(len(summaries), 'variant')}: {'; '.join(parts)}."
-    bad = [v.model for v in variants if v.name == FULL and v.gate == "failed"]
-    if bad:
-        text += f" Full precision of {listed(bad)} itself failed the integrity gate: nothing compared with it is sound."
-    return text
-
-
-def _are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
-
-
-def _their(names: Sequence[str]) -> str:
-    return "its" if len(names) == 1 else "their"
-
-
-def _caution(compared: int) -> str:
+def caution(figures: Sequence[Figure]) -> str:
+    """Say how many comparisons were made and what that means; empty where there is none."""
+    compared = [f for f in figures if f.verdict not in {"reference", "not comparable"}]
     if not compared:
         return ""
+    confirmatory = sum(f.confirmatory for f in compared)
     return (
-        f"{counted(compared, 'comparison')}. A difference counts as shown when it survives Holm's correction at "
-        f"{CONFIDENCE:.0%} for the number of primary measures of its variant, or, for a secondary measure, of its "
-        "secondary ones; “perhaps” marks those that do not. An interval that "
-        "includes zero does not show that two variants are equal; it shows which differences remain possible."
+        f"{counted(len(compared), 'comparison')}, {confirmatory} of them confirmatory. A variant is called worse where "
+        f"the {CONFIDENCE:.0%} interval leaves out zero and p survives correction: Holm's over the variant's "
+        "confirmatory measures, Benjamini and Hochberg's over its exploratory ones. It is called equivalent where the "
+        "whole interval lies within the margin; an interval that includes zero is no evidence of that."
     )
 
 
@@ -163,22 +114,19 @@ def _summary(variant: Variant, figures: Sequence[Figure], labels: Labels) -> Var
             sentences=(Sentence(tone="unavailable", text=why, anchor="integrity"),),
         )
     compared = [f for f in figures if f.verdict not in {"reference", "not comparable"}]
-    counts = {kind: sum(f.verdict == kind for f in compared) for kind in _DIFFERENT}
+    counts = Counter(f.verdict for f in compared)
     for kind in _DIFFERENT:
-        shown = [f for f in compared if f.verdict == kind]
-        shown.sort(key=_weight)
-        sentences += [_shown(f, kind, labels) for f in shown]
-    perhaps = [f for f in compared if f.verdict.startswith("perhaps")]
-    if perhaps:
-        perhaps.sort(key=_weight)
-        told = "; ".join(_brief(f, labels) for f in perhaps[:_PERHAPS])
-        if len(perhaps) > _PERHAPS:
-            told += f"; and {len(perhaps) - _PERHAPS} more"
+        sentences += [_shown(f, kind, labels) for f in sorted(compared, key=_weight) if f.verdict == kind]
+    leaning = sorted((f for f in compared if f.leaning), key=_weight)
+    if leaning:
+        told = "; ".join(_brief(f, labels) for f in leaning[:_LEANING])
+        if len(leaning) > _LEANING:
+            told += f"; and {len(leaning) - _LEANING} more"
         text = f"Perhaps, but possible by chance among {counted(len(compared), 'measure')}: {told}."
-        sentences.append(Sentence(tone="open", text=text, anchor=anchor_of(perhaps[0])))
-    sentences += _open(compared, labels)
-    told = ", ".join(f"{kind} on {n}" for kind, n in counts.items() if n)
-    verdict = f"{told} of {counted(len(compared), 'measure')}" if told else "no difference shown"
+        sentences.append(Sentence(tone="open", text=text, anchor=anchor_of(leaning[0])))
+    sentences += _rest(compared, counts, labels)
+    verdict = ", ".join(f"{kind} on {counts[kind]}" for kind in _ORDER if counts[kind])
+    verdict += f" of {counted(len(compared), 'measure')}"
     tone: Tone = next((kind for kind in _DIFFERENT if counts[kind]), "open")
     if not compared:
         tone, verdict = "unavailable", "nothing to compare"
@@ -196,9 +144,9 @@ def _summary(variant: Variant, figures: Sequence[Figure], labels: Labels) -> Var
 
 
 def _weight(figure: Figure) -> tuple[bool, float]:
-    """Put primary measures first, then large differences of rates."""
-    size = figure.paired.estimate if figure.paired and figure.measure.unit == "rate" else 0.0
-    return not figure.measure.primary, -abs(size)
+    """Put confirmatory measures first, then large differences in margins."""
+    size = figure.loss / figure.margin if figure.margin else 0.0
+    return not figure.confirmatory, -abs(size)
 
 
 def _shown(figure: Figure, tone: Tone, labels: Labels) -> Sentence:
@@ -211,7 +159,7 @@ def _shown(figure: Figure, tone: Tone, labels: Labels) -> Sentence:
     return Sentence(
         tone=tone,
         text=f"{tone.capitalize()}: {labels.place(figure)} by {sizes[0]} {difference_unit(unit)} "
-        f"[{sizes[1]}, {sizes[2]}], n = {paired.n:,}.",
+        f"[{sizes[1]}, {sizes[2]}], n = {paired.n:,}.",
         anchor=anchor_of(figure),
     )
 
@@ -221,29 +169,30 @@ def _brief(figure: Figure, labels: Labels) -> str:
     assert paired is not None
     return (
         f"{labels.place(figure)} {difference(paired.estimate, unit)} {difference_unit(unit)} "
-        f"{bounds(paired.low, paired.high, unit)}, n = {paired.n:,}"
+        f"{bounds(paired.low, paired.high, unit)}, n = {paired.n:,}"
     )
 
 
-def _open(compared: Sequence[Figure], labels: Labels) -> list[Sentence]:
-    """Say how much could still be lost where no difference was shown."""
-    hidden = [f for f in compared if f.verdict in {"not shown", "unchanged"}]
-    if not hidden:
-        return []
-    unchanged = sum(f.verdict == "unchanged" for f in hidden)
-    text = f"No difference shown on {counted(len(hidden), 'measure')}"
-    if unchanged:
-        text += f" ({unchanged} of them with the same outcome on every item)"
-    worst = max([f for f in hidden if f.measure.primary] or hidden, key=_possible_loss)
-    loss = _possible_loss(worst)
-    if loss > 0:
-        text += f"; losses up to {difference(loss, 'rate', sign=False)} points remain possible"
-        text += f" ({labels.place(worst)}, n = {_pairs(worst):,})"
-    return [Sentence(tone="open", text=text + ".", anchor=anchor_of(worst))]
-
-
-def _pairs(figure: Figure) -> int:
-    return figure.paired.n if figure.paired else 0
+def _rest(compared: Sequence[Figure], counts: Mapping[str, int], labels: Labels) -> list[Sentence]:
+    """Say on how many measures the variant stands, and how much could still be lost on the undecided ones."""
+    told = []
+    stands = counts["equivalent"] + counts["non-inferior"]
+    if stands:
+        same = sum(f.same for f in compared)
+        text = f"Equivalent on {counted(counts['equivalent'], 'measure')}"
+        text += f", non-inferior on {counts['non-inferior']}" if counts["non-inferior"] else ""
+        text += f" ({same} of all with the same outcome on every item)" if same else ""
+        told.append(Sentence(tone="open", text=text + "."))
+    hidden = [f for f in compared if f.verdict == "undecided"]
+    if hidden:
+        worst = max([f for f in hidden if f.confirmatory] or hidden, key=_possible_loss)
+        loss = _possible_loss(worst)
+        text = f"Undecided on {counted(len(hidden), 'measure')}"
+        if loss > 0:
+            text += f"; losses up to {difference(loss, 'rate', sign=False)} points remain possible"
+            text += f" ({labels.place(worst)}, n = {worst.paired.n if worst.paired else 0:,})"
+        told.append(Sentence(tone="open", text=text + ".", anchor=anchor_of(worst)))
+    return told
 
 
 def _possible_loss(figure: Figure) -> float:

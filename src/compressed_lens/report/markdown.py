@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.series import FULL, Outcome, Series
+from compressed_lens.comparison.uses import USES, UseVerdict, use_verdicts
 from compressed_lens.report import explorer, markdown_comparisons, markdown_facts, overview
 from compressed_lens.report.comparisons import Comparisons
 from compressed_lens.report.formatting import clipped
-from compressed_lens.report.headline import headline
+from compressed_lens.report.headline import caution, details
 from compressed_lens.report.heat import HeatCell, heat_maps
 from compressed_lens.report.markdown_text import escaped, named, table
 from compressed_lens.report.panels import FEW_PANELS, FamilyPanels, Panel, families, panels
+from compressed_lens.report.recommendation import recommendation
 from compressed_lens.report.run_data import RunData
+from compressed_lens.report.words import SYMBOLS, symbol
 
-_SYMBOLS = {
-    "worse": "▼",
-    "better": "▲",
-    "different": "◆",
-    "perhaps worse": "▽",
-    "perhaps better": "△",
-    "perhaps different": "◇",
-    "open": "○",
-    "failed": "✕",
-    "unavailable": "–",
-}
 _EXAMPLES = 2
 _CHARACTERS = 400
 _FLIPPED_OR_FAILED = 6
@@ -33,15 +26,17 @@ _FLIPPED_OR_FAILED = 6
 
 def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, footer: str) -> str:
     """Return the report as Markdown."""
-    told = headline(figures, run.variant_list)
     several = len({v.model for v in run.variant_list}) > 1
     gates = {(v.model, v.name): v.gate for v in run.variant_list}
-    lines = [f"# {escaped(str(run.study.get('name') or run.folder.name))}", "", f"**{escaped(told.lead)}**", ""]
-    for summary in told.variants:
+    lines = [f"# {escaped(str(run.study.get('name') or run.folder.name))}", ""]
+    uses = use_verdicts(figures, run.variant_list)
+    told = recommendation(uses, figures, run.variant_list, margins_moved=run.margins_moved)
+    lines += [" ".join(escaped(sentence.text) for sentence in told), "", *_verdicts(uses, several=several)]
+    for summary in details(figures, run.variant_list):
         name = f"{summary.variant} ({summary.model})" if several else summary.variant
-        lines.append(f"- {_SYMBOLS[summary.tone]} **{escaped(name)}** {escaped(summary.verdict)}")
+        lines.append(f"- **{escaped(name)}** {escaped(summary.verdict)}")
         lines += [f"  - {escaped(sentence.text)}" for sentence in summary.sentences]
-    lines += ["", escaped(told.caution), "", "## What ran", ""]
+    lines += ["", escaped(caution(figures)), "", "## What ran", ""]
     lines += table(["", ""], [[escaped(what), escaped(text)] for what, text in overview.facts(run)])
     tasks = []
     for task, kind, asked, notes in overview.task_rows(run):
@@ -78,6 +73,20 @@ def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, 
         lines += table(["", *(named(name, gate) for name, gate in found.variants)], body)
     lines += _examples(run)
     return "\n".join([*lines, "", f"<sub>{escaped(footer)}</sub>", ""])
+
+
+def _verdicts(uses: Sequence[UseVerdict], *, several: bool) -> list[str]:
+    rows = []
+    for (model, variant), group in groupby(uses, key=lambda use: (use.model, use.variant)):
+        own = list(group)
+        name = named(f"{variant} ({model})" if several else variant, own[0].gate)
+        rows.append([name + (" (placebo)" if own[0].placebo else ""), *(_use_text(use) for use in own)])
+    return table(["Variant", *(name.capitalize() for name in USES.values())], rows) if rows else []
+
+
+def _use_text(use: UseVerdict) -> str:
+    more = f"<br><sub>needs {use.more:.1f} x the items</sub>" if use.more else ""
+    return f"{SYMBOLS[use.verdict]} {use.verdict}{more}"
 
 
 def _measures(found: Sequence[FamilyPanels], *, several: bool, few: bool) -> list[str]:
@@ -122,8 +131,8 @@ def _heat_text(cell: HeatCell) -> str:
     figure = cell.figure
     if cell.kind == "none":
         return cell.text
-    symbol = _SYMBOLS.get("failed" if figure.gate == "failed" else figure.verdict, "")
-    return f"{symbol} {cell.text}<br><sub>n {figure.paired.n if figure.paired else figure.own.n}</sub>".strip()
+    n = figure.paired.n if figure.paired else figure.own.n
+    return f"{symbol(figure)} {cell.text}<br><sub>n {n}</sub>".strip()
 
 
 def _integrity(run: RunData) -> list[str]:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from compressed_lens.comparison.curves import REPLICATES as CURVE_REPLICATES
 from compressed_lens.comparison.measures import REPLICATES, Figure
+from compressed_lens.comparison.uses import use_verdicts
 from compressed_lens.report import explorer, overview
 from compressed_lens.report.comparisons import (
     Comparisons,
@@ -28,11 +29,12 @@ from compressed_lens.report.comparisons import (
 )
 from compressed_lens.report.curves import curve_groups, curve_panels
 from compressed_lens.report.formatting import counted, number, p_value, visible
-from compressed_lens.report.headline import headline
+from compressed_lens.report.headline import caution, details
 from compressed_lens.report.heat import heat_maps, heat_note, loss_level
 from compressed_lens.report.mosaics import mosaic_panels
 from compressed_lens.report.panels import absent, families, panels
 from compressed_lens.report.relations import bottleneck_tables, scatter_panels
+from compressed_lens.report.recommendation import recommendation
 from compressed_lens.report.run_data import RunData
 from compressed_lens.statistics import FEW_CHANGES
 
@@ -70,13 +72,17 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
     script = (_TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     gates = {(v.model, v.name): v.gate for v in run.variant_list}
     several = len({v.model for v in run.variant_list}) > 1
+    uses = use_verdicts(figures, run.variant_list)
     blocks, everything = _blocks(run, several_models=several)
     return environment.get_template("report.html.j2").render(
         title=str(run.study.get("name") or run.folder.name),
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
         script=Markup(script),  # noqa: S704 (our own file)
         script_hash=content_hash(script),
-        headline=headline(figures, run.variant_list),
+        recommendation=recommendation(uses, figures, run.variant_list, margins_moved=run.margins_moved),
+        uses=uses,
+        details=details(figures, run.variant_list),
+        caution=caution(figures),
         shown_sentences=_SENTENCES,
         unfinished=overview.pending(run.cells),
         several_models=several,
