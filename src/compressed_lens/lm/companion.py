@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compressed_lens.errors import ModelError
 from compressed_lens.lm.folder import read_config
@@ -44,7 +44,7 @@ def open_model(
             f"{folder}/config.json names no architecture, so it is not known what kind of model it is.",
             fix='Add "architectures" as in the original, for instance ["BertModel"].',
         )
-    settings = {"device": device, "dtype": dtype, "name": name}
+    settings: dict[str, Any] = {"device": device, "dtype": dtype, "name": name}
     if config.get("is_encoder_decoder"):
         from compressed_lens.lm.seq2seq import Seq2SeqModel
 

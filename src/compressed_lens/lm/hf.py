@@ -59,8 +59,11 @@ class HFModel:
         kernel: What multiplies its packed weights, e.g. "dense".
         method: How its weights are stored, e.g. "full".
         rule: How rows may be put together; by default what the model's layers allow.
+        draws: Added to the seed of every answer that is drawn.
+        apart: What keeps its answers apart from those of a model that computes the same; part of its fingerprint.
 
     Attributes:
+        attention: Kernel of transformers that computes attention, e.g. "sdpa".
         batch_rule: "batched", or "strict" when rows depend on their batch mates (LLM.int8() on a GPU, some recurrent
             architectures): then every row runs alone, without padding and without reuse of a prefix. To be recorded
             with results.
@@ -76,12 +79,17 @@ class HFModel:
         kernel: str = "dense",
         method: str = "full",
         rule: BatchRule | None = None,
+        draws: int = 0,
+        apart: str = "",
     ) -> None:
         self.module: Any = module.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
         self.kernel = kernel
         self.method = method
+        self.attention = str(getattr(self.module.config.get_text_config(), "_attn_implementation", None))
+        self._draws = draws
+        self._apart = apart
         self._weights = weights
         self._passes = Passes(module)
         self.batch_rule: BatchRule = rule or batch_rule(self._passes)
@@ -96,8 +104,11 @@ class HFModel:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        attention: str = "auto",
         trust_remote_code: bool = False,
         name: str = "",
+        draws: int = 0,
+        apart: str = "",
     ) -> HFModel:
         """Load a model folder of any supported format.
 
@@ -105,8 +116,11 @@ class HFModel:
             folder: Folder with config.json, safetensors and a tokenizer.
             device: "auto" (GPUs where there are any), "cpu", "cuda", "cuda:1"…
             dtype: Compute dtype; "auto" is float32 on a CPU and the checkpoint's on a GPU.
+            attention: Kernel of attention: "eager", "sdpa", or "auto", the one transformers takes by itself.
             trust_remote_code: Run Python code that comes with the model.
             name: What to call it in messages; the folder's name by default.
+            draws: As for the class.
+            apart: As for the class.
 
         Raises:
             ModelError: The folder is missing, unsafe, damaged or of an unknown architecture.
@@ -114,7 +128,7 @@ class HFModel:
         from compressed_lens.lm.load import load_module
 
         path = Path(folder)
-        loaded = load_module(path, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        loaded = load_module(path, device=device, dtype=dtype, attention=attention, trust_remote_code=trust_remote_code)
         return cls(
             loaded.module,
             loaded.tokenizer,
@@ -122,12 +136,15 @@ class HFModel:
             name=name or path.name,
             kernel=loaded.kernel,
             method=loaded.method,
+            draws=draws,
+            apart=apart,
         )
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of weights, tokenizer, compute dtype, kind of device, kernel and batch rule."""
-        return digest([self._weights, str(self.dtype), self.device.type, self.kernel, self.batch_rule])
+        """Digest of weights, tokenizer, compute dtype, kind of device, kernels, batch rule, and what sets it apart."""
+        numerics = [str(self.dtype), self.device.type, self.kernel, self.attention, self.batch_rule]
+        return digest([self._weights, *numerics, self._draws, self._apart])
 
     @property
     def device(self) -> torch.device:
@@ -190,7 +207,13 @@ class HFModel:
             room = request.max_new_tokens if self.context_length is None else self.context_length - len(ids)
             limit = min(request.max_new_tokens, room)
             rows.append(
-                Decoding(prompt=ids, limit=limit, stop=request.stop, temperature=request.temperature, seed=request.seed)
+                Decoding(
+                    prompt=ids,
+                    limit=limit,
+                    stop=request.stop,
+                    temperature=request.temperature,
+                    seed=request.seed + self._draws,
+                )
             )
         found: dict[int, Generation] = {}
 

@@ -20,6 +20,7 @@ from compressed_lens.lm.quiet import quiet
 from compressed_lens.registry import nearest
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_ATTENTION = ("auto", "eager", "sdpa")
 _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
 
@@ -41,7 +42,12 @@ class Loaded:
 
 
 def load_module(
-    folder: Path | str, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+    folder: Path | str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    attention: str = "auto",
+    trust_remote_code: bool = False,
 ) -> Loaded:
     """Load the causal language model in `folder`: full precision, bitsandbytes, compressed-tensors, GPTQ or AWQ.
 
@@ -50,6 +56,7 @@ def load_module(
         device: "auto" (the GPUs when there are any, else the CPU), "cpu", "cuda" or "cuda:N".
         dtype: "auto", "float32", "bfloat16" or "float16". "auto" is float32 on the CPU whatever the checkpoint's,
             because batches of different size must agree to 1e-4, and the checkpoint's own on a GPU.
+        attention: Kernel of transformers: "eager", "sdpa", or "auto", the one it takes by itself.
         trust_remote_code: Run Python code shipped in the folder.
 
     Raises:
@@ -67,6 +74,7 @@ def load_module(
         lambda place, arguments: load(folder, config, place, arguments),
         device=device,
         dtype=dtype,
+        attention=attention,
         trust_remote_code=trust_remote_code,
     )
 
@@ -117,6 +125,7 @@ def _load(
     *,
     device: str,
     dtype: str,
+    attention: str = "auto",
     trust_remote_code: bool,
 ) -> Loaded:
     """Return what `load` makes of the place and the arguments for `from_pretrained`, ready, or say what is wrong."""
@@ -130,9 +139,8 @@ def _load(
         "use_safetensors": True,
         "output_loading_info": True,
     }
-    if config.get("text_config", config).get("attn_logit_softcapping"):
-        # The default way of attention leaves the cap out without a word.
-        arguments["attn_implementation"] = "eager"
+    if wanted := _attention(attention, config, folder):
+        arguments["attn_implementation"] = wanted
     if place.type != "cpu":
         several = device == "auto" and torch.cuda.device_count() > 1
         arguments["device_map"] = "auto" if several else {"": str(place)}
@@ -305,6 +313,20 @@ def _dtype(name: str, place: torch.device) -> torch.dtype | str:
     if name not in _DTYPES:
         raise ModelError(f"'{name}' is not a dtype.", fix=f"Use auto or one of {', '.join(_DTYPES)}.")
     return _DTYPES[name]
+
+
+def _attention(name: str, config: dict[str, Any], folder: Path) -> str:
+    """Return the kernel of attention to ask transformers for; "" leaves it to transformers."""
+    if name not in _ATTENTION:
+        raise ModelError(f"'{name}' is not a kernel of attention.", fix=f"Use one of {', '.join(_ATTENTION)}.")
+    if not config.get("text_config", config).get("attn_logit_softcapping"):
+        return "" if name == "auto" else name
+    # Any other way of attention leaves the cap out without a word.
+    if name == "sdpa":
+        raise ModelError(
+            f"The model in {folder} caps its attention scores, and sdpa leaves the cap out.", fix="Use eager."
+        )
+    return "eager"
 
 
 def _dtype_name(module: Any) -> str:

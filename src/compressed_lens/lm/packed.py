@@ -50,7 +50,8 @@ def load_dense(
     del plain.quantization_config
     with torch.device("meta"):
         kind: Any = type(transformers.AutoModelForCausalLM.from_config(plain, trust_remote_code=trust))
-    options = {name: arguments[name] for name in ("dtype", "device_map", "output_loading_info") if name in arguments}
+    wanted = ("dtype", "device_map", "attn_implementation", "output_loading_info")
+    options = {name: arguments[name] for name in wanted if name in arguments}
     module, info = kind.from_pretrained(None, config=plain, state_dict=state, **options)
     module.config.name_or_path = str(folder)
     if (folder / "generation_config.json").is_file():

@@ -20,7 +20,7 @@ from compressed_lens.runner.judges import Judges
 from compressed_lens.runner.speed import estimate
 from compressed_lens.runner.variants import Base, cache_folder, on_hub, recipe_of
 from compressed_lens.store import Store
-from compressed_lens.study.schema import FULL, Study, VariantSpec
+from compressed_lens.study.schema import FULL, ModelSpec, Study, VariantSpec
 from compressed_lens.templates import using
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _plan(study: Study, out: str | Path | None) -> Plan:
                         cache_folder(study), device=_device(study), parameters=parameters, tokens=tokens
                     )
                     measured.append(known)
-                wide = 4 if _device(study) == "cpu" else 2
+                wide = _bytes_a_weight(study, spec, variant)
                 variants.append(
                     PlannedVariant(
                         model=spec.name,
@@ -325,8 +325,17 @@ def _device(study: Study) -> str:
     return ("cuda" if Path("/dev/nvidia0").exists() else "cpu") if asked == "auto" else asked
 
 
+def _bytes_a_weight(study: Study, model: ModelSpec, variant: VariantSpec) -> int:
+    """Return the bytes of a weight in memory, as far as can be told without torch."""
+    dtype = (variant.placebo and variant.placebo.dtype) or model.dtype
+    return 4 if dtype == "float32" or (dtype == "auto" and _device(study) == "cpu") else 2
+
+
 def _notes(study: Study) -> list[str]:
     notes = []
+    for variant in study.variants:
+        if variant.placebo is not None and variant.placebo.batch_tokens is not None:
+            notes.append(f"Variant '{variant.name}' runs in small batches and takes longer than estimated.")
     if study.settings.device.startswith("cuda") and not Path("/dev/nvidia0").exists():
         notes.append("The study asks for a GPU, and this machine shows none.")
     for model in study.models:

@@ -169,6 +169,7 @@ class _Session:
                     "device": str(model.device),
                     "dtype": str(model.dtype).removeprefix("torch."),
                     "kernel": model.kernel,
+                    "attention": model.attention,
                     "method": model.method,
                     "batch_rule": model.batch_rule,
                     "trust_remote_code": base.spec.trust_remote_code,
@@ -177,7 +178,7 @@ class _Session:
             )
         self._store.put_work(self._session, build, amounts)
         if self._place(base, variant, position, build, known) != "refused":
-            self._ask(base, model, name, build, amounts, full=variant.is_full)
+            self._ask(base, model, variant, build, amounts)
 
     def _place(
         self, base: Base, variant: VariantSpec, position: int, build: str, known: dict[str, Any]
@@ -220,18 +221,23 @@ class _Session:
     def _identify(self, base: Base) -> Callable[[str], str]:
         return lambda role: base.digest if role == FULL else self._judges.identity(role)
 
-    def _ask(self, base: Base, model: HFModel, name: str, build: str, amounts: dict[str, float], *, full: bool) -> None:
+    def _ask(self, base: Base, model: HFModel, variant: VariantSpec, build: str, amounts: dict[str, float]) -> None:
         from compressed_lens.engine import Engine, Job
         from compressed_lens.lm.protocol import Answering
 
         def others(role: str) -> Answering:
             if role != FULL:
                 return self._judges.get(role)
-            return model if full else base.full()
+            return model if variant.is_full else base.full()
 
+        name = f"{base.spec.name} {variant.name}"
         identify = self._identify(base)
+        size = variant.placebo.batch_tokens if variant.placebo is not None else None
         engine = Engine(
-            model, batch_tokens=self._study.settings.batch_tokens, cache=self._store.responses, others=others
+            model,
+            batch_tokens=size or self._study.settings.batch_tokens,
+            cache=self._store.responses,
+            others=others,
         )
         written = 0
         for q in self._grid.questions:
@@ -259,6 +265,8 @@ class _Session:
             jobs = [Job(key=(plain(item.id), 0), analysis=q.instance, task=q.task, item=item) for item in q.task.items]
             keys: set[Hashable] = set(done)
             engine.run(jobs, keep, done=keys, progress=tick)
+        if variant.placebo is not None:
+            return  # in another dtype or batch it says little of the speed of the other variants
         speed.remember(
             cache_folder(self._study),
             device=model.device.type,

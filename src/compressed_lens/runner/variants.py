@@ -16,7 +16,7 @@ from compressed_lens.errors import LensError, ModelError
 from compressed_lens.ids import digest, folder_digest
 from compressed_lens.lm.locate import is_embedded
 from compressed_lens.paths import cache_root
-from compressed_lens.study.schema import ModelSpec, Study, VariantSpec
+from compressed_lens.study.schema import ModelSpec, PlaceboSpec, Study, VariantSpec
 
 if TYPE_CHECKING:
     from compressed_lens.lm.hf import HFModel
@@ -99,6 +99,7 @@ class Base:
         self._study = study
         self.spec = spec
         self._kept: HFModel | None = None
+        self._numerics: dict[str, str] | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -125,11 +126,12 @@ class Base:
         recipe = recipe_of(self._study, variant)
         if recipe is not None:
             return variant_key(self.folder, recipe, seed=self._study.seed)
-        return self.digest if variant.is_full else folder_digest(self.checkpoint(variant))
+        return self.digest if variant.is_base else folder_digest(self.checkpoint(variant))
 
     def build(self, variant: VariantSpec) -> str:
         """Return the digest of all that decides what the loaded variant computes; errors as `origin`."""
-        return digest([self.origin(variant), self.spec.dtype, self._study.settings.device], length=24)
+        changed = [] if variant.placebo is None else [variant.placebo.settings]
+        return digest([self.origin(variant), self.spec.dtype, self._study.settings.device, *changed], length=24)
 
     def load(self, variant: VariantSpec, tell: Callable[[str], None]) -> Loaded:
         """Quantize (or find in the cache) and load a variant.
@@ -143,10 +145,12 @@ class Base:
     def _load(self, variant: VariantSpec, tell: Callable[[str], None]) -> Loaded:
         from compressed_lens.quantization import prepare
 
+        if variant.placebo is not None:
+            self._check_placebo(variant.name, variant.placebo)
         started = time.perf_counter()
         recipe = recipe_of(self._study, variant)
         audit = None
-        folder = self.folder if variant.is_full else self.checkpoint(variant) if recipe is None else None
+        folder = self.folder if variant.is_base else self.checkpoint(variant) if recipe is None else None
         if recipe is not None:
             made = prepare(
                 self.folder,
@@ -160,12 +164,14 @@ class Base:
         assert folder is not None
         prepared = time.perf_counter()
         tell("loading")
-        model = self._open(folder, f"{self.spec.name} {variant.name}")
-        if variant.is_full and model.method != "full":
+        model = self._open(folder, f"{self.spec.name} {variant.name}", variant.placebo)
+        if variant.is_base and model.method != "full":
             raise ModelError(
                 f"{folder} is already quantized ({model.method}) and cannot be the full-precision baseline.",
                 fix="List it under variants as a `checkpoint`, and leave out the model's `path` or give its base.",
             )
+        if variant.is_full:
+            self._numerics = _numerics(model)
         return Loaded(
             model=model,
             audit=audit,
@@ -182,10 +188,31 @@ class Base:
     def _gate(self, variant: VariantSpec, loaded: Loaded, probes: Sequence[Prompt]) -> Integrity:
         from compressed_lens.quantization.integrity import check
 
-        base = None if variant.is_full or self.spec.path is None else self._kept or self._open(self.folder, "full")
-        if base is not None and base.memory_bytes <= _KEPT_BYTES:
+        base = None if variant.is_full or self.spec.path is None else self._base()
+        return check(loaded.model, base, audit=loaded.audit, full=variant.is_base, probes=probes)
+
+    def _base(self) -> HFModel:
+        """Return the full-precision model; a small one stays in memory."""
+        base = self._kept or self._open(self.folder, "full")
+        if base.memory_bytes <= _KEPT_BYTES:
             self._kept = base
-        return check(loaded.model, base, audit=loaded.audit, full=variant.is_full, probes=probes)
+        return base
+
+    def _check_placebo(self, name: str, placebo: PlaceboSpec) -> None:
+        """Check that every setting of a placebo differs from full precision's.
+
+        Raises:
+            ModelError: One of them changes nothing.
+        """
+        if self._numerics is None:
+            self._numerics = _numerics(self._base())
+        own = {**self._numerics, "batch_tokens": self._study.settings.batch_tokens, "seed": 0}
+        for key, value in placebo.settings.items():
+            if own[key] == value:
+                raise ModelError(
+                    f"Full precision has {key} {value} already, so '{name}' would be no placebo.",
+                    fix=f"Leave it out, or give it another {key}.",
+                )
 
     def full(self) -> HFModel:
         """Return the full-precision model, for analyses that ask it; it stays in memory until `release`."""
@@ -197,15 +224,19 @@ class Base:
         """Let go of the full-precision model."""
         self._kept = None
 
-    def _open(self, folder: Path, name: str) -> HFModel:
+    def _open(self, folder: Path, name: str, placebo: PlaceboSpec | None = None) -> HFModel:
         from compressed_lens.lm.hf import HFModel
 
+        changed = {} if placebo is None else placebo.settings
         return HFModel.load(
             folder,
             device=self._study.settings.device,
-            dtype=self.spec.dtype,
+            dtype=str(changed.get("dtype", self.spec.dtype)),
+            attention=str(changed.get("attention", "auto")),
             trust_remote_code=self.spec.trust_remote_code,
             name=name,
+            draws=int(changed.get("seed", 0)),
+            apart=digest(changed) if changed else "",
         )
 
     def checkpoint(self, variant: VariantSpec) -> Path:
@@ -218,10 +249,17 @@ class Base:
 
 def describe(study: Study, variant: VariantSpec) -> dict[str, Any]:
     """Return what a variant is, for the record."""
+    if variant.placebo is not None:
+        return {"placebo": variant.placebo.settings}
     recipe = recipe_of(study, variant)
     if recipe is not None:
         return {"recipe": variant.recipe_name, **recipe.model_dump(mode="json")}
     return {"checkpoint": variant.checkpoint, "revision": variant.revision} if variant.checkpoint else {}
+
+
+def _numerics(model: HFModel) -> dict[str, str]:
+    """Return what a placebo can change of how a model computes."""
+    return {"dtype": str(model.dtype).removeprefix("torch."), "attention": model.attention}
 
 
 def free_memory() -> None:

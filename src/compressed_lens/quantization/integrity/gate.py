@@ -35,7 +35,8 @@ def check(
         candidate: The loaded variant.
         base: The same model in full precision; None when it is not at hand, which leaves out the comparisons with it.
         audit: The quantizer's own account; with it, one layer left unquantized without being named is a failure.
-        full: Whether the candidate is a full-precision model: nothing about kernels and bits is then asked.
+        full: Whether the candidate has full-precision weights (a placebo has, too): nothing about kernels and bits is
+            then asked.
         probes: Prompts of the study's tasks, to be tried next to the fixed ones.
         limits: Where sound ends.
 
@@ -84,7 +85,7 @@ def _findings(
         yield from kernel.agreement(module, dense, asked, limits)
     yield text.repetition(module, None if base is None else base.module, dense, asked, limits)
     yield from kernel.live_gradients(module, dense, asked, limits)
-    if full or base is None:
+    if base is None:
         yield text.plain_loss(module, read, asked, limits)
         return
     del dense
