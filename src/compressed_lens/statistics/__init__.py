@@ -8,12 +8,10 @@ from compressed_lens.statistics.bootstrap import (
     mean_intervals,
     paired_bootstrap,
     paired_bootstraps,
-    replicate_means,
-    unit_sums,
 )
 from compressed_lens.statistics.concordance import Concordance, concordance
 from compressed_lens.statistics.correlation import Correlation, correlation
-from compressed_lens.statistics.equivalence import FEWEST_PAIRS, stands
+from compressed_lens.statistics.equivalence import FEWEST_PAIRS, MarginTest, margin_test, stands
 from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
 from compressed_lens.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
@@ -27,6 +25,7 @@ from compressed_lens.statistics.power import (
     mcnemar_power,
 )
 from compressed_lens.statistics.ranks import RankTest, average_ranks, rank_test
+from compressed_lens.statistics.resampling import replicate_means, unit_sums
 
 __all__ = [
     "FEWEST_PAIRS",
@@ -35,6 +34,7 @@ __all__ = [
     "Correlation",
     "Flips",
     "Interval",
+    "MarginTest",
     "RankTest",
     "alpha_interval",
     "average_ranks",
@@ -52,6 +52,7 @@ __all__ = [
     "items_for_rates",
     "items_to_decide",
     "krippendorff_alpha",
+    "margin_test",
     "mcnemar_p",
     "mcnemar_power",
     "mean_interval",
