@@ -56,3 +56,9 @@ class GateError(LensError):
     """A variant failed a check it must pass before it may be scored."""
 
     exit_code = 7
+
+
+class PolicyError(LensError):
+    """A variant breaks the policy it was held against."""
+
+    exit_code = 8

@@ -27,6 +27,7 @@ COMMANDS = {
     "resume": "resume",
     "report": "report",
     "records": "records",
+    "gate": "gate",
     "compare": "compare",
     "rank": "rank",
     "judges": "judges",
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `clens` with `argv` (default: the process's own) and return its exit code.
 
     Exit codes: 0 done; 1 unexpected; 2 a malformed study or command line; 3 data; 4 model; 5 run folder;
-    6 missing library; 7 a variant failed its checks; 130 interrupted.
+    6 missing library; 7 a variant failed its checks; 8 a variant breaks the policy; 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = "--debug" in arguments or os.environ.get("CLENS_DEBUG", "") not in {"", "0"}

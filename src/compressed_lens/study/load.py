@@ -117,12 +117,19 @@ def _validated(document: Document, bases: Sequence[Path]) -> Study:
     try:
         study = Study.model_validate(document.data)
     except ValidationError as error:
-        raise _explain(document, error.errors()) from None
+        raise explain(document, error.errors(), Study) from None
     _check_names(document, study)
     return _with_absolute_paths(study, bases)
 
 
-def _explain(document: Document, errors: Sequence[ErrorDetails]) -> StudyError:
+def explain(document: Document, errors: Sequence[ErrorDetails], of: type[BaseModel]) -> StudyError:
+    """Return the first mistake that pydantic found in a document as one sentence with its line.
+
+    Args:
+        document: The file.
+        errors: What pydantic found.
+        of: What the file should be.
+    """
     # A misspelt key also shows as a missing one, and an entry that does not fit also leaves its list too short.
     rank = {"extra_forbidden": 0, "missing": 2, "too_short": 3}
     first = min(errors, key=lambda e: (rank.get(e["type"], 1), document.line(tuple(e["loc"]))))
@@ -131,17 +138,17 @@ def _explain(document: Document, errors: Sequence[ErrorDetails]) -> StudyError:
     more = f" ({len(errors) - 1} more after this one.)" if len(errors) > 1 else ""
     if first["type"] == "value_error" and not place:
         place = _place_of(first["msg"], document.data)
-    message, fix = _in_words(first, key, place)
+    message, fix = _in_words(first, key, place, of)
     return StudyError(f"{_head(document, place)}{message}.{more}", fix=fix)
 
 
-def _in_words(error: ErrorDetails, key: str, place: Place) -> tuple[str, str]:
+def _in_words(error: ErrorDetails, key: str, place: Place, of: type[BaseModel]) -> tuple[str, str]:
     """Return the message and the fix for one of pydantic's errors."""
     given, wanted = error.get("input"), error["msg"].removeprefix("Input should be ")
     message, fix = "", ""
     match error["type"]:
         case "extra_forbidden":
-            valid = list(_fields(place[:-1]))
+            valid = list(_fields(place[:-1], of))
             message = f"unknown key '{key}'" + ("" if len(place) == 1 else f" in '{place[0]}'")
             fix = nearest(key, valid) or f"Known keys: {', '.join(valid)}."
         case "missing":
@@ -189,9 +196,8 @@ def _shown(value: Any) -> str:
     return f"'{text}'" if len(text) <= _SHORT else f"'{text[:_SHORT]}…'"
 
 
-def _fields(place: Place) -> Iterable[str]:
+def _fields(place: Place, model: type[BaseModel]) -> Iterable[str]:
     """Return the keys that may stand at `place`."""
-    model: type[BaseModel] = Study
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
