@@ -66,7 +66,7 @@ def test_each_place_is_what_it_is_alone(planted: dict[str, list[list[float | Non
         assert found.paired[place].estimate == pytest.approx(np.nanmean(q - full))
         for got, alone in ((found.own, mean_interval(q, **told)), (found.paired, paired_bootstrap(full, q, **told))):
             assert (got[place].low, got[place].high) == pytest.approx((alone.low, alone.high))
-            assert (got[place].n, got[place].method) == (alone.n, "bca")
+            assert (got[place].n, got[place].method) == (alone.n, "studentized")
     assert [one.n for one in found.paired] == [38, 40, 40, 40, 39, 40]
 
 

@@ -128,4 +128,4 @@ def test_many_items_use_the_bootstrap_of_the_measures() -> None:
     full, q = (list(map(bool, generator.random(300) < p)) for p in (0.8, 0.6))
     one = make({"full": full, "q": q})
     (figure,) = [f for f in figures([one], {}) if f.variant == "q"]
-    assert only(one).net == figure.paired and only(one).net.method == "bca"
+    assert only(one).net == figure.paired and only(one).net.method == "studentized"

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressed_lens.errors import DataError
-from compressed_lens.statistics.bootstrap import replicate_means
 from compressed_lens.statistics.interval import normal_quantile
+from compressed_lens.statistics.resampling import replicate_means
 
 Floats = NDArray[np.float64]
 Kind = Literal["cct", "phi"]

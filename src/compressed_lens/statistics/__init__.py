@@ -14,8 +14,8 @@ from compressed_lens.statistics.correlation import Correlation, correlation
 from compressed_lens.statistics.equivalence import FEWEST_PAIRS, MarginTest, margin_test, stands
 from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
-from compressed_lens.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
-from compressed_lens.statistics.permutation import sign_flip_p
+from compressed_lens.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm, max_statistic_p
+from compressed_lens.statistics.permutation import exact_sign_flip_p, sign_flip_p
 from compressed_lens.statistics.power import (
     detectable,
     items_for,
@@ -45,6 +45,7 @@ __all__ = [
     "concordance",
     "correlation",
     "detectable",
+    "exact_sign_flip_p",
     "flips",
     "holm",
     "items_for",
@@ -53,6 +54,7 @@ __all__ = [
     "items_to_decide",
     "krippendorff_alpha",
     "margin_test",
+    "max_statistic_p",
     "mcnemar_p",
     "mcnemar_power",
     "mean_interval",

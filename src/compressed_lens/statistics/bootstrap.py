@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,16 +18,17 @@ from compressed_lens.statistics.interval import (
     paired_rate_interval,
     rate_interval,
 )
+from compressed_lens.statistics.resampling import LEAST_ERROR, matrix_of, replicate_means, resamples, unit_sums
+from compressed_lens.statistics.student import student_quantile
 
 Floats = NDArray[np.float64]
-Method = Literal["bca", "percentile"]
+Method = Literal["studentized", "bca", "percentile"]
 
 FEW_CHANGES = 10
 """Below this many changed pairs, or pairs that did not go the one way all others went, a two-valued difference gets
 Tango's interval: a bootstrap of values that are all but equal is far too narrow."""
 
-_COUNTS_PER_CHUNK = 4_000_000
-_AXES = 2
+_NOTHING = 1e-12
 
 
 def paired_bootstrap(
@@ -36,7 +38,7 @@ def paired_bootstrap(
     clusters: ArrayLike | None = None,
     replicates: int = 10_000,
     confidence: float = 0.95,
-    method: Method = "bca",
+    method: Method = "studentized",
     seed: int,
 ) -> Interval:
     """Interval of the mean paired difference `other - base`.
@@ -47,7 +49,8 @@ def paired_bootstrap(
         clusters: Label of each item's independent unit (source instance), shape [n]; None when items are independent.
         replicates: Bootstrap resamples.
         confidence: Nominal coverage.
-        method: "bca" (bias-corrected and accelerated) or "percentile".
+        method: "studentized" (bootstrap-t, never tighter than Student's t interval), "bca" (bias-corrected and
+            accelerated) or "percentile".
         seed: Seed of the resampling.
 
     Returns:
@@ -58,7 +61,7 @@ def paired_bootstrap(
     Raises:
         DataError: Shapes differ, a value is infinite, or a setting is out of range.
 
-    Source: Efron 1987, JASA 82:171 (BCa); Davison and Hinkley 1997, sections 2 and 5.
+    Source: Davison and Hinkley 1997, section 5.2.1 (studentized); Efron 1987, JASA 82:171 (BCa).
     """
     first, second = np.asarray(base, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if first.ndim != 1:
@@ -81,7 +84,7 @@ def paired_bootstraps(
     clusters: ArrayLike | None = None,
     replicates: int = 10_000,
     confidence: float = 0.95,
-    method: Method = "bca",
+    method: Method = "studentized",
     seed: int,
     rates: Sequence[bool] | None = None,
 ) -> tuple[Interval, ...]:
@@ -101,7 +104,7 @@ def paired_bootstraps(
     Returns:
         One interval a column, as `paired_bootstrap` gives it.
     """
-    first, second = _matrix(base), _matrix(other)
+    first, second = matrix_of(base), matrix_of(other)
     if first.shape != second.shape:
         raise DataError(
             f"Paired values have shapes {first.shape} and {second.shape}.", fix="Pass the same items in the same order."
@@ -127,6 +130,8 @@ def paired_bootstraps(
         if varied == 0 if clustered else varied < FEW_CHANGES:
             score = paired_rate_interval(down, up, interval.units, confidence=confidence)
             intervals[column] = replace(interval, low=score.low, high=score.high, method=score.method)
+        else:
+            intervals[column] = _within(interval, -1.0, 1.0)
     return tuple(intervals)
 
 
@@ -136,10 +141,12 @@ def mean_interval(
     clusters: ArrayLike | None = None,
     replicates: int = 10_000,
     confidence: float = 0.95,
-    method: Method = "bca",
+    method: Method = "studentized",
     seed: int,
 ) -> Interval:
-    """Interval of one sample's own mean: Wilson for independent two-valued outcomes, else bootstrap.
+    """Interval of one sample's own mean: Wilson's for independent two-valued outcomes, else bootstrap.
+
+    Where clustered two-valued outcomes are all the same, it is Wilson's of that many clusters.
 
     Args:
         values: Shape [n]; NaN where not applicable.
@@ -163,7 +170,7 @@ def mean_intervals(
     clusters: ArrayLike | None = None,
     replicates: int = 10_000,
     confidence: float = 0.95,
-    method: Method = "bca",
+    method: Method = "studentized",
     seed: int,
     rates: Sequence[bool] | None = None,
 ) -> tuple[Interval, ...]:
@@ -171,7 +178,7 @@ def mean_intervals(
 
     `rates` is as for `paired_bootstraps`.
     """
-    sample = _matrix(values)
+    sample = matrix_of(values)
     intervals = list(
         bootstrap_means(
             sample, clusters=clusters, replicates=replicates, confidence=confidence, method=method, seed=seed
@@ -179,11 +186,17 @@ def mean_intervals(
     )
     for column, interval in enumerate(intervals):
         applied = sample[~np.isnan(sample[:, column]), column]
-        rate = _two_valued(applied) and (rates is None or rates[column])
-        if interval.n and interval.units == interval.n and rate:
+        if not (interval.n and _two_valued(applied) and (rates is None or rates[column])):
+            continue
+        if interval.units == interval.n:
             intervals[column] = rate_interval(
                 int(applied.sum()), interval.n, confidence=confidence, dropped=interval.dropped
             )
+        elif interval.estimate in {0.0, 1.0}:
+            score = rate_interval(int(applied[0]) * interval.units, interval.units, confidence=confidence)
+            intervals[column] = replace(interval, low=score.low, high=score.high, method=score.method)
+        else:
+            intervals[column] = _within(interval, 0.0, 1.0)
     return tuple(intervals)
 
 
@@ -193,17 +206,25 @@ def bootstrap_means(
     clusters: ArrayLike | None = None,
     replicates: int = 10_000,
     confidence: float = 0.95,
-    method: Method = "bca",
+    method: Method = "studentized",
     seed: int,
 ) -> tuple[Interval, ...]:
     """Bootstrap intervals of the column means of `values`, shape [n, m]; NaN marks not applicable.
 
     Whole units (clusters) are resampled. A column with NaN is a ratio of two resampled sums, so the
     number of applicable values varies between replicates as it would between samples.
+
+    "studentized" takes, at each end, the farther of the studentized bootstrap's bound and Student's. The first follows
+    skew, but a few large values on one side of a small sample look like skew too, and would tighten the other side.
     """
+    if method not in {"studentized", "bca", "percentile"}:
+        raise DataError(f"There is no bootstrap '{method}'.", fix="One of: studentized, bca, percentile.")
     z = normal_quantile(confidence)
     sums, counts, rows = unit_sums(values, clusters)
-    resampled = replicate_means(sums, counts, replicates=replicates, seed=seed)
+    if method == "studentized":
+        resampled, scale = _studentized(sums, counts, replicates=replicates, seed=seed)
+    else:
+        resampled, scale = replicate_means(sums, counts, replicates=replicates, seed=seed), np.empty(0)
     intervals = []
     for column in range(sums.shape[1]):
         n = int(counts[:, column].sum())
@@ -211,12 +232,16 @@ def bootstrap_means(
         estimate = float(sums[:, column].sum() / n) if n else float("nan")
         low = high = float("nan")
         if units > 1:
-            share = resampled[:, column]
-            share = np.sort(share[~np.isnan(share)])
+            drawn = np.sort(resampled[:, column])
+            drawn = drawn[~np.isnan(drawn)]
             levels = (NORMAL.cdf(-z), NORMAL.cdf(z))
             if method == "bca":
-                levels = _bca_levels(share, estimate, sums[:, column], counts[:, column], z)
-            low, high = (float(bound) for bound in np.quantile(share, levels))
+                levels = _bca_levels(drawn, estimate, sums[:, column], counts[:, column], z)
+            low, high = (float(bound) for bound in np.quantile(drawn, levels))
+            if method == "studentized":
+                least = student_quantile(confidence, units - 1) * math.sqrt(units / (units - 1))
+                error = float(scale[column])
+                low, high = estimate - error * max(high, least), estimate - error * min(low, -least)
         intervals.append(
             Interval(
                 estimate=estimate,
@@ -232,64 +257,43 @@ def bootstrap_means(
     return tuple(intervals)
 
 
-def unit_sums(values: ArrayLike, clusters: ArrayLike | None = None) -> tuple[Floats, Floats, int]:
-    """Add up `values` [n, m] by cluster.
+def _studentized(sums: Floats, counts: Floats, *, replicates: int, seed: int) -> tuple[Floats, Floats]:
+    """Return each replicate's deviation from the column's mean over its own standard error, and the sample's errors.
+
+    The mean of a column is sum(s) / sum(c) over units; e = s - mean * c are the units' shares of its error, and
+    its standard error is sqrt(sum(e^2)) / sum(c). A replicate's mean is off by d = sum(w e) / sum(w c), and the
+    squares of its own e* = e - d c add up to sum(w e^2) - 2 d sum(w e c) + d^2 sum(w c^2).
 
     Returns:
-        Sums [g, m] and counts [g, m] of the applicable (not NaN) values of each of the g units, and n.
+        Shapes [replicates, m] (NaN where a replicate drew no applicable value) and [m].
     """
-    sample = _matrix(values)
-    applied = ~np.isnan(sample)
-    filled = np.where(applied, sample, 0.0)
-    if clusters is None:
-        return filled, applied.astype(np.float64), len(sample)
-    labels: NDArray[Any] = np.asarray(clusters)
-    if labels.shape != (len(sample),):
-        raise DataError(
-            f"{len(sample)} values have cluster labels of shape {labels.shape}.", fix="Pass one label for each value."
-        )
-    unit = np.unique(labels, return_inverse=True)[1]
-    sums = np.zeros((int(unit.max(initial=-1)) + 1, sample.shape[1]))
-    counts = np.zeros_like(sums)
-    np.add.at(sums, unit, filled)
-    np.add.at(counts, unit, applied)
-    return sums, counts, len(sample)
-
-
-def replicate_means(sums: Floats, counts: Floats, *, replicates: int, seed: int) -> Floats:
-    """Resample units and return each replicate's mean of every column.
-
-    Replicate r draws as many units as there are, with replacement; its multinomial counts are one row
-    of a matrix C, and all means are (C @ sums) / (C @ counts), computed in chunks of rows.
-
-    Args:
-        sums: Sum of the values of each unit, shape [g, m].
-        counts: Number of applicable values of each unit, shape [g, m].
-        replicates: Rows of the result.
-        seed: Seed; the draws do not depend on the chunking.
-
-    Returns:
-        Shape [replicates, m]; NaN where a replicate drew no applicable value.
-    """
-    if replicates < 1:
-        raise DataError(f"{replicates} bootstrap replicates were asked for.", fix="Use at least 1000.")
     units, columns = sums.shape
-    if not units:
-        return np.full((replicates, columns), np.nan)
+    number = counts.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nan_to_num(sums.sum(axis=0) / number)
+        off = sums - mean * counts
+        error = np.sqrt((off**2).sum(axis=0)) / number
+        # What rounding leaves of equal values is no spread.
+        error[~(error > _NOTHING * np.abs(sums).sum(axis=0) / number)] = 0.0
+        off = np.where(error > 0, off / (error * number), 0.0)
     patterns, pattern = np.unique(counts, axis=1, return_inverse=True)
-    stacked = np.hstack([sums, patterns])
-    generator = np.random.default_rng(seed)
-    means = np.empty((replicates, columns))
-    rows = max(1, _COUNTS_PER_CHUNK // units)
-    for start in range(0, replicates, rows):
-        size = min(rows, replicates - start)
-        drawn = generator.integers(0, units, size=(size, units))
-        drawn += np.arange(size)[:, None] * units
-        weights = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
-        totals = weights.astype(np.float64) @ stacked
-        with np.errstate(invalid="ignore"):
-            means[start : start + size] = totals[:, :columns] / totals[:, columns:][:, pattern]
-    return means
+    of = patterns.shape[1]
+    single = bool((counts <= 1).all())
+    # Where a unit has one value or none, e c = e and c^2 = c.
+    stacked = np.hstack([patterns, off, off**2] + ([] if single else [off * counts, patterns**2]))
+    result = np.full((replicates, columns), np.nan)
+    for rows, weights in resamples(units, replicates, seed):
+        totals = weights @ stacked
+        drawn = totals[:, :of][:, pattern]
+        first, squares = totals[:, of : of + columns], totals[:, of + columns : of + 2 * columns]
+        crossed, sizes = first, drawn
+        if not single:
+            crossed, sizes = totals[:, of + 2 * columns : of + 3 * columns], totals[:, of + 3 * columns :][:, pattern]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            d = first / drawn
+            spread = np.sqrt(np.maximum(squares - 2 * d * crossed + d**2 * sizes, 0.0)) / drawn
+            result[rows] = d / np.maximum(spread, LEAST_ERROR / number)
+    return result, error
 
 
 def _bca_levels(replicates: Floats, estimate: float, sums: Floats, counts: Floats, z: float) -> tuple[float, float]:
@@ -316,13 +320,8 @@ def _bca_levels(replicates: Floats, estimate: float, sums: Floats, counts: Float
     return left, right
 
 
-def _matrix(values: ArrayLike) -> Floats:
-    matrix = np.asarray(values, dtype=np.float64)
-    if matrix.ndim != _AXES:
-        raise DataError(f"Values have shape {matrix.shape}, not [n, metrics].", fix="Pass a matrix.")
-    if np.isinf(matrix).any():
-        raise DataError("Values hold an infinity, which no mean survives.", fix="Use NaN where a value does not apply.")
-    return matrix
+def _within(interval: Interval, least: float, most: float) -> Interval:
+    return replace(interval, low=max(interval.low, least), high=min(interval.high, most))
 
 
 def _two_valued(values: Floats) -> bool:

@@ -12,14 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from compressed_lens.errors import DataError
 from compressed_lens.statistics.correlation import correlation
 from compressed_lens.statistics.interval import normal_quantile
+from compressed_lens.statistics.student import incomplete_beta
 
 Floats = NDArray[np.float64]
 Method = Literal["spearman", "kendall"]
 
 _THREE = 3
 _EXACT = 33
-_TERMS = 400
-_TINY = 1e-300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +146,7 @@ def _spearman_p(rho: float, n: int) -> float:
     if n < _THREE or math.isnan(rho):
         return math.nan
     # P(|T| >= t) = I_{v / (v + t^2)}(v / 2, 1 / 2), and v / (v + t^2) is 1 - rho^2.
-    return _incomplete_beta(max(0.0, (1 - rho) * (1 + rho)), freedom / 2, 0.5)
+    return incomplete_beta(max(0.0, (1 - rho) * (1 + rho)), freedom / 2, 0.5)
 
 
 def _tau_p(x: Floats, y: Floats) -> float:
@@ -173,25 +172,3 @@ def _tau_p(x: Floats, y: Floats) -> float:
     if n > 2:  # noqa: PLR2004
         variance += third[0] * third[1] / (9 * n * (n - 1) * (n - 2))
     return math.erfc(abs(difference) / math.sqrt(2 * variance)) if variance > 0 else math.nan
-
-
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """Return the regularized incomplete beta function I_x(a, b), by Lentz's continued fraction."""
-    if x <= 0 or x >= 1:
-        return 0.0 if x <= 0 else 1.0
-    if x > (a + 1) / (a + b + 2):
-        return 1.0 - _incomplete_beta(1 - x, b, a)
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
-    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1) or _TINY)
-    value = d
-    for m in range(1, _TERMS):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        before = value
-        for term in (even, odd):
-            d = 1 / (1 + term * d or _TINY)
-            c = 1 + term / c or _TINY
-            value *= c * d
-        if abs(value - before) <= 1e-16 * abs(value):
-            break
-    return front * value
