@@ -1,209 +1,230 @@
-"""Side-by-side texts: which items are embedded in the page, and in what form."""
+"""Side-by-side texts: which items travel in the page, in what form, and the program that shows them."""
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressed_lens.analyses.base import Curve
-from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series
+from compressed_lens.comparison.series import Gate, Measure, Outcome
 from compressed_lens.report.formatting import clipped, visible
+from compressed_lens.report.items import CHANGED, FAILED, GAINED, LOST, Items, Told, item_contents
 
 if TYPE_CHECKING:
-    import polars as pl
+    from compressed_lens.report.run_data import RunData
 
-ITEMS_PER_SERIES = 200
+BUDGET = 20_000_000
+CHARACTERS = 20_000
+_OUTCOMES = 300_000
 _FEWEST = 20
-_OUTCOMES = 12_000
-CHARACTERS = 4_000
-_SMALL = 400
-_SHORT = 8
-_NUMBERS = 12
-_FLIPPED, _FAILED, _CHANGED = 4, 2, 1
+_CLOSER = 0.8
+_ANSWERS = 3
+_WEIGHT = {CHANGED: 1, FAILED: 2, GAINED: 4, LOST: 4}
+_TEMPLATES = Path(__file__).parent / "templates"
+_PARTS = ("explorer_source.js", "explorer_text.js", "explorer.js")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """The rows of a series that are shown, and what happened to each under each variant.
+class Block:
+    """The embedded items of one (model, task, analysis).
 
     Attributes:
-        rows: Indices into `Series.rows`, in the order of the task.
-        marks: For each variant, one number a chosen row: 4 flipped + 2 failed (on either side) + 1 another text.
+        data: Columns as JSON, gzipped, as base64; text without any character that HTML reads.
+        shown: Rows that are embedded.
         total: Rows there are.
     """
 
-    rows: tuple[int, ...]
-    marks: Mapping[str, tuple[int, ...]]
+    model: str
+    task: str
+    analysis: str
+    data: str
+    shown: int
     total: int
 
 
-def items_per_series(all_series: Sequence[Series]) -> int:
-    """Return how many items of each series are embedded: 200, or fewer where there are many series and variants.
+def script() -> str:
+    """Return the explorer's program, the one script of the page."""
+    parts = [(_TEMPLATES / name).read_text(encoding="utf-8") for name in _PARTS]
+    return '"use strict";\n(() => {\n' + "".join(parts) + "})();\n"
 
-    Twelve numbers of a drawn list weigh as much as another outcome.
+
+def blocks(run: RunData, *, budget: int = BUDGET) -> tuple[Block, ...]:
+    """Return the items that travel in the page: all of them, or the most telling ones where that would be too much.
+
+    Args:
+        run: The run.
+        budget: Characters that all blocks may have together. Where they need more, every series gets an equal share
+            (what one does not need goes to the others) and, of the series that need more than that, those items are
+            embedded that flipped, failed or changed; at least 20 a series, so that very many series may go beyond.
     """
-    columns = sum(len(series.outcomes) * (1 + _list_length(series) / _NUMBERS) for series in all_series)
-    return max(_FEWEST, min(ITEMS_PER_SERIES, int(_OUTCOMES / max(columns, 1))))
+    contents = item_contents(run.items)
+    gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
+    every = [one for one in run.series if one.rows]
+    outcomes = sum(len(one.rows) * len(one.outcomes) for one in every)
+    share = min(1.0, _OUTCOMES / max(outcomes, 1))
+    tables = [Items(series=one) for one in every]
+
+    def encoded(table: Items, limit: int) -> Block:
+        series = table.series
+        own = {name: gates.get((series.model, name), "pending") for name in table.variants}
+        data = block(table, choose(table, limit=limit), contents.get(series.task, {}), own)
+        kept = min(limit, len(series.rows))
+        return Block(model=series.model, task=series.task, analysis=series.analysis, data=data, shown=kept,
+                     total=len(series.rows))  # fmt: skip
+
+    made = [encoded(table, max(_FEWEST, int(share * len(table.series.rows)))) for table in tables]
+    allowed = _allowance([len(one.data) for one in made], budget)
+    for place, table in enumerate(tables):
+        while len(made[place].data) > allowed and made[place].shown > _FEWEST:
+            fitting = int(_CLOSER * made[place].shown * min(1.0, allowed / len(made[place].data)))
+            made[place] = encoded(table, max(_FEWEST, fitting))
+    return tuple(made)
 
 
-def _list_length(series: Series) -> int:
-    """Return how many numbers the curves of one record have."""
-    outcomes = (o for every in series.outcomes.values() for o in every if o is not None and o.failed is None)
-    first: Mapping[str, Any] = next((o.values for o in outcomes), {})
-    return sum(len(value) for key in _drawn(series) if isinstance(value := first.get(key), list))
+def _allowance(sizes: Sequence[int], budget: int) -> float:
+    """Return the largest size a block may have: all fit if none is larger and the others stay as they are."""
+    left = budget
+    for done, size in enumerate(sorted(sizes)):
+        if size * (len(sizes) - done) > left:
+            return left / (len(sizes) - done)
+        left -= size
+    return float("inf")
 
 
-def _drawn(series: Series) -> dict[str, Curve]:
-    """Return the curves that were declared, by the key of their list."""
-    return {one.value: one for one in series.pictures if isinstance(one, Curve)}
-
-
-def choose(series: Series, *, limit: int = ITEMS_PER_SERIES) -> Chosen:
+def choose(table: Items, *, limit: int) -> tuple[int, ...]:
     """Choose the most telling rows: flips first, then failures, then changed texts, each variant in turn."""
-    reference = series.outcomes.get(FULL)
-    variants = [name for name in series.outcomes if name != FULL]
-    every = range(len(series.rows))
-    marks = {
-        name: [
-            _mark(reference[row] if reference else None, series.outcomes[name][row], series.measures) for row in every
-        ]
-        for name in variants
-    }
-    queues = [iter(sorted(every, key=lambda row, name=name: -marks[name][row])) for name in variants]  # type: ignore[misc]
-    kept: set[int] = set(every) if len(every) <= limit or not queues else set()
-    while len(kept) < min(limit, len(every)):
+    every = range(len(table.series.rows))
+    if len(every) <= limit:
+        return tuple(every)
+    places = [place for place in range(len(table.variants)) if place != table.reference]
+    weights = [[sum(w for bit, w in _WEIGHT.items() if int(mark) & bit) for mark in table.marks[p]] for p in places]
+    queues = [iter(sorted(every, key=lambda row, of=of: -of[row])) for of in weights] or [iter(every)]  # type: ignore[misc]
+    kept: set[int] = set()
+    while len(kept) < limit:
         for queue in queues:
             following = next((row for row in queue if row not in kept), None)
             if following is not None and len(kept) < limit:
                 kept.add(following)
-    rows = tuple(sorted(kept)[:limit])
-    return Chosen(
-        rows=rows, marks={name: tuple(values[row] for row in rows) for name, values in marks.items()}, total=len(every)
-    )
+    return tuple(sorted(kept))
 
 
-def _mark(reference: Outcome | None, other: Outcome | None, measures: Sequence[Measure]) -> int:
-    if other is None:
-        return 0
-    mark = 0
-    if other.failed is not None or (reference is not None and reference.failed is not None):
-        mark += _FAILED
-    if reference is None:
-        return mark
-    if _flips(reference, other, measures):
-        mark += _FLIPPED
-    if _texts(reference.values) != _texts(other.values):
-        mark += _CHANGED
-    return mark
+class _Strings:
+    """Texts, clipped, made visible and stored once each; -1 is no text."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+
+    def refer(self, text: str | None) -> int:
+        if text is None:
+            return -1
+        return self._places.setdefault(visible(clipped(text, CHARACTERS)), len(self._places))
+
+    def __iter__(self) -> Any:
+        return iter(self._places)
 
 
-def _flips(reference: Outcome, other: Outcome, measures: Iterable[Measure]) -> list[str]:
-    """Return the measures whose truth value differs between two outcomes."""
-    changed = []
-    for measure in measures:
-        sides = [_truth(outcome, measure) for outcome in (reference, other)]
-        if measure.direction != "neither" and None not in sides and sides[0] != sides[1]:
-            changed.append(measure.name)
-    return changed
+def block(
+    table: Items, rows: Sequence[int], items: Mapping[str, Mapping[str, Any]], gates: Mapping[str, Gate]
+) -> str:
+    """Return chosen rows of a series as columns for the page; `templates/explorer_source.js` reads them.
 
-
-def _truth(outcome: Outcome, measure: Measure) -> bool | None:
-    value = measure.on_failure if outcome.failed is not None else outcome.values.get(measure.value)
-    return bool(value) if value in (0, 1) else None
-
-
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, value in values.items() if isinstance(value, str)}
-
-
-def block(series: Series, chosen: Chosen, items: Mapping[str, Mapping[str, Any]], gates: Mapping[str, Gate]) -> str:
-    """Return one series as JSON for the page.
-
-    Texts are clipped, made visible and stored once each; an outcome refers to them by number, so that a
-    variant that said the same as full precision costs a few bytes. `<`, `>` and `&` are escaped, so no
-    text can end the element that holds it.
+    Args:
+        table: The series.
+        rows: Indices of the rows.
+        items: Content of the task's items by id.
+        gates: How each variant stands.
     """
-    strings: dict[str, int] = {}
-    drawn = _drawn(series)
-
-    def refer(text: str) -> int:
-        return strings.setdefault(visible(clipped(text, CHARACTERS)), len(strings))
-
-    def told(outcome: Outcome | None) -> list[Any] | None:
-        if outcome is None:
-            return None
-        texts = [[name, refer(text)] for name, text in _texts(outcome.values).items()]
-        facts = {
-            name: _small(value)
-            for name, value in outcome.values.items()
-            if not isinstance(value, str) and name not in drawn
-        }
-        lists = [_numbers(outcome.values.get(name)) for name in drawn]
-        told = [texts, {name: value for name, value in facts.items() if value is not None}, outcome.failed or ""]
-        return [*told, lists] if any(lists) else told
-
-    variants = list(series.outcomes)
-    rows = []
-    for position, row in enumerate(chosen.rows):
-        item, repeat = series.rows[row]
-        content = items.get(item, {})
-        rows.append(
-            {
-                "id": visible(item),
-                "repeat": repeat,
-                "group": visible(series.groups[row]),
-                "fields": [
-                    [visible(name), refer(str(text))] for name, text in dict(content.get("fields") or {}).items()
-                ],
-                "answers": [refer(str(answer)) for answer in content.get("answers") or ()][:3],
-                "out": [told(series.outcomes[name][row]) for name in variants],
-                "marks": [chosen.marks[name][position] if name in chosen.marks else 0 for name in variants],
-            }
-        )
+    series, strings = table.series, _Strings()
+    contents = [items.get(series.rows[row][0], {}) for row in rows]
+    fields: dict[str, None] = dict.fromkeys(name for one in contents for name in dict(one.get("fields") or {}))
+    reasons: dict[str, int] = {}
+    groups: dict[str, int] = {}
     data = {
-        "variants": variants,
-        "gates": [gates.get(name, "pending") for name in variants],
-        "reference": variants.index(FULL) if FULL in variants else None,
-        "good": [[m.value, m.direction] for m in series.measures],
-        "curves": [[visible(curve.name), visible(curve.axis), curve.first] for curve in drawn.values()],
-        "items": rows,
-        "strings": list(strings),
-        "total": chosen.total,
+        **head(table, gates),
+        "total": len(series.rows),
+        "ids": [visible(series.rows[row][0]) for row in rows],
+        "repeats": [series.rows[row][1] for row in rows] if series.repeated else None,
+        "group": [groups.setdefault(visible(series.groups[row]), len(groups)) for row in rows],
+        "groups": list(groups),
+        "fields": [
+            [visible(name), [strings.refer(_text((one.get("fields") or {}).get(name))) for one in contents]]
+            for name in fields
+        ],
+        "answers": [[strings.refer(str(answer)) for answer in one.get("answers") or ()][:_ANSWERS] for one in contents],
+        "marks": [table.marks[place][list(rows)].tolist() for place in range(len(table.variants))],
+        "out": [
+            _outcomes(table, [series.outcomes[name][row] for row in rows], strings, reasons) for name in table.variants
+        ],
     }
+    data["reasons"], data["strings"] = list(reasons), list(strings)
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    packed = gzip.compress(text.encode("utf-8"), compresslevel=6, mtime=0)
+    return base64.b64encode(packed).decode("ascii")
 
 
-def _small(value: Any) -> Any:
-    """Return numbers and truth values as they are, lists (the start of long ones) and short mappings as text."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return float(f"{value:.4g}")
-    rest = ""
-    if isinstance(value, list) and len(value) > _SHORT:
-        value, rest = value[:_SHORT], f" … {len(value)} values"
-    if isinstance(value, list):
-        value = [float(f"{part:.4g}") if isinstance(part, float) else part for part in value]
-    text = visible(json.dumps(value, ensure_ascii=False)) + rest
-    return text if len(text) <= _SMALL else None
+def head(table: Items, gates: Mapping[str, Gate]) -> dict[str, Any]:
+    """Return what the explorer must know of a series before any item, in JSON types."""
+    yes_no = {measure.name for measure in table.yes_no}
+    return {
+        "variants": list(table.variants),
+        "gates": [gates.get(name, "pending") for name in table.variants],
+        "reference": table.reference,
+        "measures": [_declared(measure, yes_no=measure.name in yes_no) for measure in table.series.measures],
+        "curves": [[visible(curve.name), visible(curve.axis), curve.first] for curve in table.curves],
+    }
 
 
-def _numbers(value: Any) -> list[float | None] | None:
-    """Return a list of numbers with three digits each, which is more than a line of 150 points can show."""
-    if not isinstance(value, list):
-        return None
-    return [
-        int(part) if isinstance(part, bool) else float(f"{part:.3g}") if isinstance(part, int | float) else None
-        for part in value
+def _declared(measure: Measure, *, yes_no: bool) -> dict[str, Any]:
+    return {
+        "name": visible(measure.name),
+        "key": measure.value,
+        "direction": measure.direction,
+        "unit": measure.unit,
+        "over": measure.over,
+        "onFailure": measure.on_failure,
+        "yesNo": yes_no,
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _outcomes(
+    table: Items, outcomes: Sequence[Outcome | None], strings: _Strings, reasons: dict[str, int]
+) -> dict[str, Any]:
+    """Return one variant's outcomes, a column for each text, fact, curve and rating.
+
+    `state` is 0 for a usable outcome, -1 where nothing is recorded, else 1 + the place of the reason.
+    """
+    told = [None if outcome is None else table.told(outcome) for outcome in outcomes]
+    state = [
+        -1 if one is None else 0 if one.failed is None else 1 + reasons.setdefault(visible(one.failed), len(reasons))
+        for one in outcomes
     ]
+    known = [one for one in told if one is not None]
+    texts = dict.fromkeys(name for one in known for name in one.texts)
+    facts = dict.fromkeys(name for one in known for name in one.facts)
+    places = dict.fromkeys((rating.dimension, rating.judge) for one in known for rating in one.ratings)
+    return {
+        "state": state,
+        "texts": [[name, [strings.refer(None if o is None else o.texts.get(name)) for o in told]] for name in texts],
+        "facts": [[name, [None if o is None else o.facts.get(name) for o in told]] for name in facts],
+        "lists": [[None if o is None else o.lists[n] for o in told] for n in range(len(table.curves))],
+        "ratings": [_rated(place, told, strings) for place in places],
+    }
 
 
-def item_contents(frame: pl.DataFrame) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Return what each task's items hold: task, then item id, then content."""
-    contents: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for task, item, content in frame.select("task", "item", "content").iter_rows():
-        contents.setdefault(task, {})[item] = json.loads(content)
-    return contents
+def _rated(place: tuple[str, str], told: Iterable[Told | None], strings: _Strings) -> list[Any]:
+    """Return (dimension, judge, words of each row, probabilities of each row)."""
+    given = [
+        next((r for r in one.ratings if (r.dimension, r.judge) == place), None) if one is not None else None
+        for one in told
+    ]
+    said = [strings.refer(None if one is None or not one.said else one.said) for one in given]
+    shares = [None if one is None or not one.probabilities else list(one.probabilities) for one in given]
+    return [*map(visible, place), said, shares if any(shares) else None]

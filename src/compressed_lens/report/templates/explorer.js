@@ -1,7 +1,7 @@
-"use strict";
-(() => {
+  // The page: a link to something folded opens it. Then the explorer: list, filters, keys, and the place in the address.
   const at = (id) => document.getElementById(id);
   const reveal = () => {
+    if (location.hash.startsWith("#item=")) return;
     let node = at(decodeURIComponent(location.hash.slice(1)));
     const target = node;
     for (; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
@@ -9,200 +9,204 @@
   };
   window.addEventListener("hashchange", reveal);
   reveal();
-  const blocks = [...document.querySelectorAll("script.series")];
-  if (!blocks.length) return;
-  const parsed = new Map();
-  const series = at("pick-series"), variant = at("pick-variant"), list = at("list"), detail = at("detail");
-  const search = at("search"), shown = at("shown");
-  let data = null, rows = [], current = 0;
 
-  const make = (tag, text, name) => {
-    const node = document.createElement(tag);
-    if (text !== undefined) node.textContent = text;
-    if (name) node.className = name;
-    return node;
-  };
-  const load = (n) => {
-    if (!parsed.has(n)) {
-      const found = JSON.parse(blocks[n].textContent);
-      for (const item of found.items) {
-        const words = [item.id, item.group, ...item.fields.map((f) => found.strings[f[1]]), ...item.answers.map((a) => found.strings[a])];
-        for (const out of item.out) if (out) words.push(...out[0].map((t) => found.strings[t[1]]), out[2]);
-        item.words = words.join("\n").toLowerCase();
-      }
-      parsed.set(n, found);
-    }
-    return parsed.get(n);
-  };
+  const box = at("explorer"), list = at("list"), rows = at("rows"), detail = at("detail"), search = at("search"), status = at("shown");
+  const pick = { series: at("pick-series"), variant: at("pick-variant"), measure: at("pick-measure"), group: at("pick-group"), reason: at("pick-reason") };
+  const radios = [...document.querySelectorAll("input[name=show]")];
+  let sources = [], source = null, series = null, found = null, current = 0, item = null, turn = 0, height = 52;
 
-  const split = (text) => text.match(/\s+|[\p{L}\p{N}\p{M}_'’]+|[^]/gu) || [];
-  const compare = (left, right) => {
-    const a = split(left), b = split(right);
-    let start = 0, endA = a.length, endB = b.length;
-    while (start < endA && start < endB && a[start] === b[start]) start++;
-    while (endA > start && endB > start && a[endA - 1] === b[endB - 1]) { endA--; endB--; }
-    const n = endA - start, m = endB - start;
-    const keepA = new Uint8Array(a.length).fill(1), keepB = new Uint8Array(b.length).fill(1);
-    keepA.fill(0, start, endA);
-    keepB.fill(0, start, endB);
-    if (n * m > 0 && n * m <= 4e6) {
-      const width = m + 1, best = new Uint16Array((n + 1) * width);
-      for (let i = n - 1; i >= 0; i--) for (let j = m - 1; j >= 0; j--)
-        best[i * width + j] = a[start + i] === b[start + j] ? best[(i + 1) * width + j + 1] + 1
-          : Math.max(best[(i + 1) * width + j], best[i * width + j + 1]);
-      for (let i = 0, j = 0; i < n && j < m;) {
-        if (a[start + i] === b[start + j]) { keepA[start + i++] = 1; keepB[start + j++] = 1; }
-        else if (best[(i + 1) * width + j] >= best[i * width + j + 1]) i++; else j++;
-      }
-    }
-    return [[a, keepA], [b, keepB]];
+  const trouble = (text) => { const note = at("trouble"); note.textContent = text; note.hidden = !text; };
+  const guarded = (work) => (...given) => Promise.resolve(work(...given)).catch((error) => trouble(String(error.message || error)));
+  const fill = (select, options, kept) => {
+    select.replaceChildren(...options.map(([value, text]) => { const option = make("option", text); option.value = value; return option; }));
+    select.value = options.some(([value]) => value === kept) ? kept : options[0][0];
+    select.parentElement.hidden = options.length < 2;
   };
-  const marked = ([words, keep], tag) => {
-    const box = make("div", undefined, "text");
-    box.dir = "auto";
-    for (let i = 0; i < words.length;) {
-      let j = i;
-      while (j < words.length && keep[j] === keep[i]) j++;
-      const text = words.slice(i, j).join("");
-      box.append(keep[i] ? text : make(tag, text));
-      i = j;
-    }
-    return box;
-  };
-  const plain = (text) => { const box = make("div", text, "text"); box.dir = "auto"; return box; };
+  const shownFilter = () => radios.find((radio) => radio.checked).value;
+  const setShow = (value) => { (radios.find((radio) => radio.value === value) ?? radios[0]).checked = true; };
+  const picked = () => series.variants.map((_, v) => v).filter((v) => (pick.variant.value === "" ? v !== series.reference : series.variants[v] === pick.variant.value));
 
-  const truth = { true: "yes", false: "no" };
-  const chips = (out, base) => {
-    const box = make("div", undefined, "chips");
-    if (out[2]) box.append(make("span", "✕ " + out[2], "lost"));
-    for (const [key, value] of Object.entries(out[1])) {
-      const chip = make("span", key.replaceAll("_", " ") + ": " + (truth[value] ?? value));
-      const before = base && base[1][key];
-      const good = data.good.find((g) => g[0] === key);
-      if (base && good && good[1] !== "neither" && typeof value === "boolean" && typeof before === "boolean" && before !== value) {
-        const lost = value !== (good[1] === "higher");
-        chip.className = lost ? "lost" : "gained";
-        chip.textContent = (lost ? "▼ " : "▲ ") + chip.textContent;
-      }
-      box.append(chip);
-    }
-    return box;
-  };
-  const draw = (tag, values) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(values)) node.setAttribute(name, value);
-    return node;
-  };
-  const known = (values) => (values || []).map((y, x) => [x, y]).filter(([, y]) => y !== null);
-  const written = (y) => String(Number(y.toPrecision(3))).replace("-", "−");
-  const sparks = (item, out, base) => {
-    const box = document.createDocumentFragment();
-    data.curves.forEach(([name, axis, first], n) => {
-      const own = known(out[3]?.[n]), full = base ? known(base[3]?.[n]) : [];
-      if (!own.length) return;
-      // One scale for all variants of the item, so that their lines can be compared.
-      const every = item.out.flatMap((o) => known(o?.[3]?.[n]));
-      const low = Math.min(...every.map((p) => p[1])), high = Math.max(...every.map((p) => p[1]));
-      const last = Math.max(1, ...every.map((p) => p[0]));
-      const path = (points) => points.map(([x, y], k) =>
-        (k && points[k - 1][0] === x - 1 ? "L" : "M") + (150 * x / last).toFixed(1) + " " + (high > low ? 36 - 32 * (y - low) / (high - low) : 20).toFixed(1)
-        + (points[k + 1]?.[0] !== x + 1 && points[k - 1]?.[0] !== x - 1 ? "h0" : "")).join("");
-      const figure = make("figure", undefined, "spark"), shown = name.replaceAll("_", " ");
-      const peak = own.reduce((best, p) => (p[1] > best[1] ? p : best));
-      const told = "from " + written(own[0][1]) + " to " + written(own[own.length - 1][1]) + ", highest " + written(peak[1]) + " at " + axis + " " + (first + peak[0]);
-      const svg = draw("svg", { viewBox: "-3 0 156 40", width: "156", height: "40", role: "img" });
-      const title = draw("title", {});
-      title.textContent = shown + ": " + told;
-      svg.append(title);
-      if (full.length) svg.append(draw("path", { class: "line v0 faint", d: path(full) }));
-      svg.append(draw("path", { class: "line " + (base ? "v1" : "v0"), d: path(own) }));
-      figure.append(make("figcaption", shown + ": " + told), svg);
-      box.append(figure);
-    });
-    return box;
-  };
-  const label = (v) => data.variants[v] + (data.gates[v] === "failed" ? " ✕ failed gate" : v === data.reference ? " (full precision)" : "");
-
-  const card = (item, v, against, left) => {
-    const box = make("article", undefined, "side-card");
-    box.append(make("h4", label(v)));
-    const out = item.out[v];
-    if (!out) { box.append(make("p", "Nothing recorded.", "fine")); return box; }
-    const other = against === null ? null : item.out[against];
-    for (const [key, ref] of out[0]) {
-      box.append(make("span", key.replaceAll("_", " "), "key"));
-      const pair = other && other[0].find((t) => t[0] === key);
-      if (!pair || pair[1] === ref) box.append(plain(data.strings[ref]));
-      else if (left) box.append(marked(compare(data.strings[ref], data.strings[pair[1]])[0], "del"));
-      else box.append(marked(compare(data.strings[pair[1]], data.strings[ref])[1], "ins"));
-    }
-    box.append(sparks(item, out, left || data.reference === null ? null : item.out[data.reference]));
-    box.append(chips(out, left ? null : other));
-    return box;
-  };
-
-  const chosen = () => variant.value === "all" ? data.variants.map((_, v) => v).filter((v) => v !== data.reference) : [Number(variant.value)];
-  const show = () => {
-    [...list.children].forEach((node, n) => node.setAttribute("aria-selected", String(n === current)));
-    detail.replaceChildren();
-    const item = rows[current];
-    if (!item) return;
-    list.setAttribute("aria-activedescendant", "row-" + current);
-    const source = make("div", undefined, "source");
-    source.append(make("span", [item.id, item.group].filter(Boolean).join(" · "), "key"));
-    for (const [name, ref] of item.fields) source.append(make("span", name, "key"), plain(data.strings[ref]));
-    if (item.answers.length) source.append(make("span", "expected", "key"), plain(item.answers.map((a) => data.strings[a]).join(" · ")));
-    detail.append(source);
-    const pair = make("div", undefined, "pair"), picked = chosen();
-    if (data.reference !== null) pair.append(card(item, data.reference, picked.length === 1 ? picked[0] : null, true));
-    for (const v of picked) if (v !== data.reference) pair.append(card(item, v, data.reference, false));
-    detail.append(pair);
-  };
-  const filter = () => {
-    const bit = Number(document.querySelector("input[name=show]:checked").value), word = search.value.trim().toLowerCase();
-    const picked = chosen();
-    rows = data.items.filter((item) => (!bit || picked.some((v) => item.marks[v] & bit)) && (!word || item.words.includes(word)));
-    list.replaceChildren(...rows.map((item, n) => {
-      const node = make("li");
+  // The list draws only what is in sight.
+  const drawRows = () => {
+    if (!found) return;
+    const from = Math.max(0, Math.floor(list.scrollTop / height) - 4), to = Math.min(found.total, from + Math.ceil(list.clientHeight / height) + 9), mine = found;
+    rows.style.height = found.total * height + "px";
+    rows.replaceChildren(...found.rows(from, to, () => { if (mine === found) drawRows(); }).map((row, k) => {
+      const n = from + k, node = make("div");
       node.id = "row-" + n;
+      node.style.top = n * height + "px";
+      node.style.height = height + "px";
       node.setAttribute("role", "option");
-      const mark = picked.reduce((all, v) => all | item.marks[v], 0);
-      node.append((mark & 4 ? "⇄ " : "") + (mark & 2 ? "✕ " : "") + (item.fields.length ? data.strings[item.fields[item.fields.length - 1][1]].slice(0, 90) : item.id));
-      node.append(make("small", [item.id, item.group, item.repeat ? "repeat " + item.repeat : ""].filter(Boolean).join(" · ")));
-      node.addEventListener("click", () => { current = n; show(); });
+      node.setAttribute("aria-selected", String(n === current));
+      node.setAttribute("aria-setsize", String(found.total));
+      node.setAttribute("aria-posinset", String(n + 1));
+      if (!row) { node.textContent = "…"; return node; }
+      const signs = (row.mark & LOST ? "▼ " : "") + (row.mark & GAINED ? "▲ " : "") + (row.mark & BITS.failed ? "✕ " : "");
+      const change = row.change ? (row.change > 0 ? "+" : "") + digits(row.change) : "";
+      const title = make("span", signs + (row.title || row.id)), note = make("small", [change, row.id, row.group, row.repeat ? "repeat " + row.repeat : ""].filter(Boolean).join(" · "));
+      title.dir = note.dir = "auto";
+      node.append(title, note);
+      node.addEventListener("click", () => go(n, true));
       return node;
     }));
-    shown.textContent = rows.length + " of " + data.items.length + " embedded items" + (data.total > data.items.length ? ", chosen from " + data.total : "") + ". ⇄ flipped, ✕ failed.";
-    current = 0;
-    show();
+    if (found.total) list.setAttribute("aria-activedescendant", "row-" + current); else list.removeAttribute("aria-activedescendant");
   };
-  const open = () => {
-    data = load(Number(series.value));
-    const kept = variant.value;
-    variant.replaceChildren(...data.variants.flatMap((name, v) => {
-      if (v === data.reference && data.variants.length > 1) return [];
-      const option = make("option", label(v));
-      option.value = String(v);
-      return [option];
-    }));
-    if (data.variants.length > 2) { const all = make("option", "all variants"); all.value = "all"; variant.append(all); }
-    const flips = data.variants.map((_, v) => data.items.reduce((sum, item) => sum + (item.marks[v] & 4 ? 1 : 0), 0) * (data.gates[v] === "failed" ? 0 : 1));
-    const values = [...variant.options].map((o) => o.value);
-    variant.value = values.includes(kept) ? kept : values[values.indexOf(String(flips.indexOf(Math.max(...flips))))] ?? values[0];
-    filter();
+  const others = () => {
+    const links = sources.filter((one) => one !== source && one.model === source.model && one.task === source.task);
+    if (!links.length) return [];
+    const note = make("p", "The same item in: ", "also");
+    for (const one of links) { const link = make("a", one.analysis); link.href = "#" + address({ analysis: one.analysis, show: "all", measure: "", group: "", reason: "", search: "" }); note.append(link); }
+    return [note];
   };
-  series.addEventListener("change", open);
-  variant.addEventListener("change", filter);
-  search.addEventListener("input", filter);
-  for (const radio of document.querySelectorAll("input[name=show]")) radio.addEventListener("change", filter);
-  list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -rows.length, End: rows.length, j: 1, k: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    current = Math.max(0, Math.min(rows.length - 1, current + step));
-    show();
-    list.children[current]?.scrollIntoView({ block: "nearest" });
+  const show = guarded(async () => {
+    const mine = ++turn, row = found.total ? found.rows(current, current + 1, () => { if (!item) show(); })[0] : null;
+    drawRows();
+    const told = row ? await source.item(row.id, row.repeat) : null;
+    if (mine !== turn) return;
+    item = told;
+    detail.replaceChildren(...(item ? [...drawn(series, item, picked()), ...others()] : found.total ? [] : [make("p", "No item is left by these filters.", "fine")]));
   });
-  at("explorer").hidden = false;
-  open();
-})();
+  const go = (n, byHand) => {
+    current = Math.max(0, Math.min(found.total - 1, n));
+    if (current * height < list.scrollTop) list.scrollTop = current * height;
+    if ((current + 1) * height > list.scrollTop + list.clientHeight) list.scrollTop = (current + 1) * height - list.clientHeight;
+    const shown = show();
+    if (byHand) shown.then(remember);
+  };
+
+  // The place in the address: names, not numbers, so that a link outlives the page it was copied from.
+  const address = (changed = {}) => {
+    const several = new Set(sources.map((one) => one.model)).size > 1;
+    const parts = {
+      item: item?.id ?? "", repeat: item?.repeat || "", model: several ? source.model : "", task: source.task, analysis: source.analysis, variant: pick.variant.value,
+      show: shownFilter(), measure: pick.measure.value, group: pick.group.value, reason: pick.reason.value, search: search.value, ...changed,
+    };
+    return new URLSearchParams(Object.entries(parts).filter(([name, value]) => name === "item" || (value !== "" && !(name === "show" && value === "all")))).toString();
+  };
+  const remember = () => history.replaceState(null, "", "#" + address());
+
+  const filter = guarded(async (wanted = item) => {
+    const mine = ++turn, measure = series.measures.find((one) => one.name === pick.measure.value);
+    const query = {
+      variant: pick.variant.value, show: shownFilter(), measure: pick.measure.value, group: pick.group.value, reason: pick.reason.value,
+      search: search.value.trim().toLowerCase(), item: wanted?.id, repeat: wanted ? wanted.repeat : undefined,
+    };
+    const result = await source.find(query);
+    if (mine !== turn) return;
+    trouble("");
+    found = result;
+    const words = !measure || measure.yesNo ? ["lost", "gained"] : measure.direction === "neither" ? ["fell", "rose"] : ["worse", "better"];
+    for (const radio of radios) {
+      const [name, count] = radio.parentElement.querySelectorAll("span, small");
+      if (radio.value === "lost") name.textContent = "▼ " + words[0];
+      if (radio.value === "gained") name.textContent = "▲ " + words[1];
+      count.textContent = found.counts[radio.value].toLocaleString("en");
+    }
+    status.textContent = found.total.toLocaleString("en") + " of " + series.items.toLocaleString("en") + (series.total > series.items ? " embedded items, chosen from " + series.total.toLocaleString("en") : " items")
+      + (measure ? "; largest " + (measure.direction === "neither" ? "change" : "loss") + " of " + spaced(measure.name) + " first" : "") + ".";
+    list.scrollTop = 0;
+    item = null;
+    await go(Math.max(0, found.place), false);
+  });
+  const open = guarded(async (wanted = {}) => {
+    const mine = ++turn, opened = sources[Number(pick.series.value)];
+    status.textContent = "Reading…";
+    const told = await opened.open();
+    if (mine !== turn) return;
+    source = opened;
+    series = told;
+    const others = series.variants.map((name, v) => [name, label(series, v), v]).filter(([, , v]) => v !== series.reference || series.variants.length === 1);
+    fill(pick.variant, [...others.map(([name, text]) => [name, text]), ...(others.length > 1 ? [["", "all variants"]] : [])], wanted.variant ?? pick.variant.value);
+    pick.variant.parentElement.hidden = false;
+    fill(pick.measure, [["", "any"], ...series.measures.map((one) => [one.name, spaced(one.name)])], wanted.measure ?? pick.measure.value);
+    fill(pick.group, [["", "all"], ...series.groups.filter(Boolean).map((name) => [name, name])], wanted.group ?? pick.group.value);
+    fill(pick.reason, [["", "any or none"], ...series.reasons.map((name) => [name, name])], wanted.reason ?? pick.reason.value);
+    await filter(wanted.item ? { id: wanted.item, repeat: Number(wanted.repeat ?? 0) } : null);
+  });
+  // Goes where the address says; anything it does not name stays at its default.
+  const visit = async () => {
+    const wanted = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+    if (!("item" in wanted)) return false;
+    const place = sources.findIndex((one) => ["model", "task", "analysis"].every((name) => !wanted[name] || wanted[name] === one[name]));
+    pick.series.value = String(Math.max(0, place));
+    setShow(wanted.show);
+    search.value = wanted.search ?? "";
+    await open({ measure: "", group: "", reason: "", ...wanted });
+    if (wanted.item && !(item && item.id === wanted.item)) trouble("The item " + wanted.item + " is not among those shown here" + (series.total > series.items ? "; clens view shows all." : "."));
+    at("texts").scrollIntoView();
+    return true;
+  };
+
+  const copy = async (text, button) => {
+    try { await navigator.clipboard.writeText(text); } catch {
+      // Without a secure context (clens view --host) there is no clipboard interface.
+      const area = make("textarea", text);
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    const told = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = told; }, 1200);
+  };
+  const copyLink = () => { remember(); copy(location.href, at("copy-link")); };
+  const copyItem = () => { if (item) copy(JSON.stringify({ model: source.model, task: source.task, analysis: source.analysis, ...plainItem(series, item) }, null, 2), at("copy-item")); };
+  const help = () => { at("keys").hidden = !at("keys").hidden; at("help").setAttribute("aria-expanded", String(!at("keys").hidden)); };
+  const byHand = () => filter().then(remember);
+  const choose = (value) => { setShow(value); byHand(); };
+  const turnVariant = (step) => {
+    const select = pick.variant;
+    select.selectedIndex = (select.selectedIndex + step + select.options.length) % select.options.length;
+    byHand();
+  };
+  const keys = {
+    j: () => go(current + 1, true), k: () => go(current - 1, true), "/": () => search.focus(), "?": help, l: copyLink, c: copyItem,
+    f: () => choose({ lost: "gained", gained: "all" }[shownFilter()] ?? "lost"), x: () => choose("failed"), w: () => choose("changed"), a: () => choose("all"),
+    "[": () => turnVariant(-1), "]": () => turnVariant(1),
+  };
+  const inList = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
+
+  const start = async () => {
+    fill(pick.series, sources.map((one, n) => [String(n), [one.task, one.analysis, ...(new Set(sources.map((s) => s.model)).size > 1 ? [one.model] : [])].join(" · ")]), "0");
+    pick.series.parentElement.hidden = false;
+    box.hidden = false;
+    height = Math.round(3.6 * parseFloat(getComputedStyle(list).fontSize));
+    pick.series.addEventListener("change", () => open().then(remember));
+    for (const select of [pick.variant, pick.measure, pick.group, pick.reason]) select.addEventListener("change", byHand);
+    for (const radio of radios) radio.addEventListener("change", byHand);
+    search.addEventListener("input", byHand);
+    search.addEventListener("keydown", (event) => { if (event.key === "Escape") list.focus(); });
+    list.addEventListener("scroll", drawRows, { passive: true });
+    list.addEventListener("keydown", (event) => {
+      if (!(event.key in inList) || event.ctrlKey || event.metaKey || event.altKey || !found) return;
+      event.preventDefault();
+      go(current + inList[event.key], true);
+    });
+    at("copy-link").addEventListener("click", copyLink);
+    at("copy-item").addEventListener("click", copyItem);
+    at("help").addEventListener("click", help);
+    let near = false;
+    // Letters act only where nothing is being typed, and only while the explorer has the focus or is in sight.
+    document.addEventListener("keydown", (event) => {
+      const target = event.target, free = target === document.body ? near : box.contains(target) && !target.matches("select, input[type=search]");
+      if (!free || event.ctrlKey || event.metaKey || event.altKey || !found || !Object.hasOwn(keys, event.key)) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
+    window.addEventListener("hashchange", guarded(visit));
+    if (await visit()) near = true;
+    // A series is unpacked when it is about to be seen, so that a large report opens at once.
+    new IntersectionObserver(([seen]) => {
+      near = seen.isIntersecting;
+      if (near && !series) open();
+    }, { rootMargin: "300px" }).observe(box);
+  };
+  if (box) guarded(async () => {
+    const nodes = [...document.querySelectorAll("script.series")];
+    if (box.dataset.from === "api") sources = (await ask("series")).series.map(served);
+    else if (!nodes.length) return;
+    else if (typeof DecompressionStream === "undefined") { trouble("This browser is too old to unpack the items (it lacks DecompressionStream). Use a newer one, or the command clens view."); return; }
+    else sources = nodes.map(embedded);
+    if (sources.length) await start();
+  })();
