@@ -11,7 +11,7 @@ from compressed_lens.cli.comparisons import RuleName, export, show_rankings
 from compressed_lens.cli.facts import show_facts
 from compressed_lens.cli.options import ManyValues
 from compressed_lens.cli.output import show, show_table
-from compressed_lens.errors import DataError
+from compressed_lens.errors import DataError, StudyError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,8 +25,15 @@ _FOLDER = "FOLDER"
 
 @app.command(cls=ManyValues)
 def compare(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
+    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several.", metavar="RUN...")],
     *,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Variants to set against each other, of the first run and of the others; default: those of one name.",
+            metavar="[MODEL/]VARIANT=[MODEL/]VARIANT",
+        ),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Secondary metrics, too; default: the primary ones of each analysis.")
     ] = False,
@@ -39,18 +46,30 @@ def compare(
     parquet: Annotated[Path | None, typer.Option(help="Write every table as Parquet, too.", metavar=_FOLDER)] = None,
     latex: Annotated[Path | None, typer.Option(help="Write every table as LaTeX, too.", metavar=_FOLDER)] = None,
 ) -> None:
-    """Compare the variants of a run: transitions, agreement of the tests, ranking, model size, layers, and facts.
+    """Compare the variants of a run (transitions, agreement of the tests, ranking, size, facts), or several runs.
+
+    Several runs are set side by side, item by item, where they asked the same; what is not comparable is refused, and
+    why is said.
 
     \b
     clens compare runs/study
+    clens compare runs/monday runs/tuesday
+    clens compare runs/qwen runs/llama --pair awq-4bit=bnb-4bit
     clens compare runs/study --all --csv tables
     clens compare runs/study --measures faithful cc_shap --rule common
     """
+    if len(runs) > 1 or pair:
+        from compressed_lens.cli.compare_runs import compare_runs
+
+        if measures:
+            raise StudyError("--measures is for one run.", fix="Leave it out, or compare one run without --pair.")
+        compare_runs(runs, pair or (), everything=everything, csv=csv, parquet=parquet, latex=latex)
+        return
     from compressed_lens import comparison
     from compressed_lens.comparison.correlation import tests_of_faithfulness
     from compressed_lens.report.run_data import RunData
 
-    data = RunData.read(run)
+    data = RunData.read(runs[0])
     gates = {(v.model, v.name): v.gate for v in data.variant_list}
     figures = data.figures
     known = {figure.measure.name for figure in figures}
