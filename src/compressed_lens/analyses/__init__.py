@@ -22,6 +22,13 @@ REGISTRY.add(
     source="2601.00282, section 4",
 )
 REGISTRY.add(
+    "divergence",
+    "compressed_lens.analyses.divergence:Divergence",
+    "How far next-token distributions are from full precision's over its own answer: KL, same likeliest token",
+    cost="1 short pass an item, and 1 text + 1 short pass by the full model, once for all variants; 1 score a label",
+    source="llama.cpp, --kl-divergence; Dutta et al. 2024, 2407.09141",
+)
+REGISTRY.add(
     "nle",
     "compressed_lens.explanations.nle:NaturalLanguageExplanation",
     "The model labels each item and explains the label in a sentence",

@@ -87,7 +87,8 @@ class HFModel:
         self.name = name
         self.kernel = kernel
         self.method = method
-        self.attention = str(getattr(self.module.config.get_text_config(), "_attn_implementation", None))
+        config: Any = module.config
+        self.attention = str(config.get_text_config()._attn_implementation)
         self._draws = draws
         self._apart = apart
         self._weights = weights

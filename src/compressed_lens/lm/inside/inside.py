@@ -64,15 +64,17 @@ class Inside:
     def check(self, request: Inspect) -> None:
         """Raise what makes this request impossible for this model, before anything is run.
 
-        Beyond what holds for all inspections, the module of one may have a function `check(inside, request)`.
+        Beyond what holds for all inspections, the module of one may have a function `check(inside, request)`. One with
+        `of_logits` looks at the model's output alone, so that any architecture will do.
 
         Raises:
             ModelError: The architecture is not understood, its neurons are asked for and cannot be told, or the request
                 names a state, block or neuron that the model does not have.
         """
-        anatomy = self.anatomy
-        for block in anatomy.blocks if getattr(request.by, "of_neurons", False) else ():
-            anatomy.down(block.index)
+        if not getattr(request.by, "of_logits", False):
+            anatomy = self.anatomy
+            for block in anatomy.blocks if getattr(request.by, "of_neurons", False) else ():
+                anatomy.down(block.index)
         module = importlib.import_module(request.by.runs.partition(":")[0])
         if hasattr(module, "check"):
             module.check(self, request)
