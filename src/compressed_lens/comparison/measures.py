@@ -58,7 +58,7 @@ class Figure:
             integrity gate. None where there is none, and for placebos themselves.
         verdict: What the comparison shows (`comparison.verdicts`).
         leaning: For an undecided measure, which way it leans.
-        needed: Pairs in all that would decide an undecided measure; None where nothing is open or no number would.
+        needed: Pairs in all that would decide an undecided confirmatory measure; None where no number would.
     """
 
     model: str
@@ -191,7 +191,7 @@ def _decided(figure: Figure, tests: int) -> Figure:
     )
     needed = None
     paired, direction = figure.paired, figure.measure.direction
-    if verdict == "undecided" and paired is not None and not math.isnan(paired.low) and direction != "neither":
+    if verdict == "undecided" and figure.confirmatory and paired is not None and not math.isnan(paired.low):
         if figure.flips is not None and figure.flips.n:
             spread = math.sqrt(max(figure.flips.rate - paired.estimate**2, 0.0))
         else:
