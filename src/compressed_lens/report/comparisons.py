@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from compressed_lens import comparison
@@ -24,7 +24,6 @@ from compressed_lens.comparison import (
 from compressed_lens.comparison.ranking import RULES, TIES
 from compressed_lens.report.formatting import (
     DASH,
-    MINUS,
     amount,
     bounds,
     counted,
@@ -32,9 +31,9 @@ from compressed_lens.report.formatting import (
     difference_unit,
     number,
     p_value,
+    signed,
     size,
 )
-from compressed_lens.report.panels import FAMILY_TITLES, FEW_PANELS, family_place
 from compressed_lens.report.run_data import RunData
 
 _SHADES = (0.1, 0.3, 0.5, 0.7)
@@ -86,59 +85,6 @@ class Comparisons:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
-    """One part of a stacked bar: kind, where it starts and how wide it is (per cent of the width), and its count."""
-
-    kind: str
-    x: float
-    width: float
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransitionRow:
-    """One variant's transitions of one metric."""
-
-    transition: Transition
-    segments: tuple[Segment, ...]
-    rest: str
-    net: str
-    interval: str
-    forgotten: str
-    regained: str
-    churn: str
-    kappa: str
-    p: str
-    p_adjusted: str
-    title: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransitionGroup:
-    """One metric on one task under every variant."""
-
-    label: str
-    where: str
-    family: str
-    primary: bool
-    rows: tuple[TransitionRow, ...]
-
-    @property
-    def moved(self) -> bool:
-        """Whether any item moved under any variant."""
-        return any(row.transition.lost or row.transition.gained for row in self.rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransitionFamily:
-    """The transitions of one family, primary metrics first; `open` says whether the page shows them at once."""
-
-    title: str
-    open: bool
-    groups: tuple[TransitionGroup, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class MatrixCell:
     """One correlation: `level` 0 to 4 is its shade, `kind` whether the tests agree; `title` is the whole of it."""
 
@@ -161,83 +107,14 @@ class Matrix:
     cells: tuple[tuple[MatrixCell | None, ...], ...]
 
 
-def transition_groups(transitions: Iterable[Transition]) -> tuple[TransitionGroup, ...]:
-    """Group transitions by metric and task, in their order."""
-    groups: dict[tuple[str, str, str, str], list[Transition]] = {}
-    for t in transitions:
-        groups.setdefault((t.model, t.task, t.analysis, t.measure.name), []).append(t)
-    several = len({model for model, *_ in groups}) > 1
-    return tuple(
-        TransitionGroup(
-            label=f"{analysis}: {name.replace('_', ' ')}",
-            where=f"{task} · {model}" if several else task,
-            family=members[0].measure.family,
-            primary=members[0].measure.primary,
-            rows=tuple(_transition_row(t) for t in members),
-        )
-        for (model, task, analysis, name), members in groups.items()
-    )
-
-
-def transition_families(transitions: Iterable[Transition]) -> tuple[TransitionFamily, ...]:
-    """Return the primary metrics' transitions by family, then all secondary ones."""
-    groups = transition_groups(transitions)
-    few = len(groups) <= FEW_PANELS
-    primary: dict[str, list[TransitionGroup]] = {}
-    for group in groups:
-        if group.primary:
-            primary.setdefault(group.family, []).append(group)
-    found = [
-        TransitionFamily(title=FAMILY_TITLES.get(name, name), open=True, groups=tuple(primary[name]))
-        for name in sorted(primary, key=family_place)
-    ]
-    rest = tuple(group for group in groups if not group.primary)
-    if rest:
-        found.append(
-            TransitionFamily(title=counted(len(rest), "secondary metric"), open=few and not primary, groups=rest)
-        )
-    return tuple(found)
-
-
-def _transition_row(t: Transition) -> TransitionRow:
-    outside = (("not applicable", t.not_applicable), ("failed", t.failed), ("not recorded", t.unrecorded))
-    rest = ", ".join(f"{name} {count:,}" for name, count in outside if count)
-    segments, x = [], 0.0
-    counts = (("preserved", t.preserved), ("lost", t.lost), ("gained", t.gained), ("both-bad", t.both_bad))
-    for kind, count in counts:
-        width = 100 * t.share(count) if t.pairs else 0.0
-        if count:
-            segments.append(Segment(kind=kind, x=round(x, 2), width=round(width, 2), count=count))
-        x += width
-    told = f"{t.variant}: preserved {t.preserved}, lost {t.lost}, gained {t.gained}, bad under both {t.both_bad}"
-    return TransitionRow(
-        transition=t,
-        segments=tuple(segments),
-        rest=rest,
-        net=difference(t.net.estimate, "rate") if t.pairs else "",
-        interval=bounds(t.net.low, t.net.high, "rate"),
-        forgotten=amount(t.forgetting, "rate"),
-        regained=amount(t.regaining, "rate"),
-        churn=amount(t.churn, "rate"),
-        kappa=DASH if math.isnan(t.kappa) else _two(t.kappa),
-        p=p_value(t.p),
-        p_adjusted=p_value(t.p_adjusted),
-        title=f"{told}; of {counted(t.items, 'item')}" + (f" ({rest})" if rest else ""),
-    )
-
-
 def correlation_text(agreement: Agreement) -> tuple[str, str]:
     """Return a correlation and its interval, or why there is none."""
     c = agreement.correlation
     if c.constant:
         which = {"first": agreement.first, "second": agreement.second}.get(c.constant)
         return f"undefined: {' '.join(which) + ' is ' if which else ''}{_UNDEFINED[c.constant]}", ""
-    interval = "" if math.isnan(c.low) else f"[{_two(c.low)}, {_two(c.high)}]"
-    return f"{_two(c.estimate)} ({c.kind})", interval
-
-
-def _two(value: float) -> str:
-    return f"{MINUS if value < 0 else ''}{abs(value):.2f}"
+    interval = "" if math.isnan(c.low) else f"[{signed(c.low)}, {signed(c.high)}]"
+    return f"{signed(c.estimate)} ({c.kind})", interval
 
 
 def matrices(agreements: Sequence[Agreement], gates: Mapping[tuple[str, str], str]) -> tuple[Matrix, ...]:
@@ -279,7 +156,7 @@ def _matrix_cell(agreement: Agreement) -> MatrixCell:
     return MatrixCell(
         kind="better" if c.estimate > 0 else "worse",
         level=sum(abs(c.estimate) >= step for step in _SHADES),
-        text=_two(c.estimate),
+        text=signed(c.estimate),
         note=f"{interval} n {c.n}",
         title=title,
     )

@@ -75,6 +75,11 @@ def difference(value: float, unit: str, *, sign: bool = True) -> str:
     return f"{MINUS if value < 0 else '+'}{text}"
 
 
+def signed(value: float) -> str:
+    """Write a correlation or another number of -1 to 1, with two decimals."""
+    return f"{MINUS if value < 0 else ''}{abs(value):.2f}"
+
+
 def bounds(low: float, high: float, unit: str) -> str:
     """Write the bounds of a difference as "[low, high]", or an empty string where there is no interval."""
     if math.isnan(low) or math.isnan(high):

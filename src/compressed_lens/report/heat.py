@@ -13,12 +13,19 @@ from compressed_lens.report.headline import Labels, anchor_of
 from compressed_lens.report.panels import FAMILY_TITLES, FEW_PANELS, family_place, grouped, words
 
 _POINTS = (0.01, 0.05, 0.15, 0.3)
+_MARGINS = (0.5, 1.0, 3.0, 10.0)
 _DEVIATIONS = (0.1, 0.3, 0.6, 1.2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeatCell:
-    """One field of the heat map: `level` -4 (much worse) to 4 (much better); `kind` picks the colour family."""
+    """One field of the heat map.
+
+    Attributes:
+        level: Its shade, 0 to 4.
+        kind: Its colour family: worse, better, neither, own (full precision's own value), none (no comparison).
+        title: All of it in a sentence.
+    """
 
     figure: Figure
     level: int
@@ -130,33 +137,37 @@ def _heat_cell(figure: Figure) -> HeatCell:
     measure, paired = figure.measure, figure.paired
     title = f"{figure.variant}: {words(figure)}"
     if figure.verdict == "reference":
-        return HeatCell(figure=figure, level=0, kind="own", text=amount(figure.own.estimate, measure.unit), title=title)
+        text = amount(figure.own.estimate, measure.unit)
+        return HeatCell(figure=figure, level=0, kind="own", text=text, title=title)
     if paired is None or not paired.n:
         return HeatCell(figure=figure, level=0, kind="none", text=DASH, title=title)
-    title += f"; {difference(paired.estimate, measure.unit)} {difference_unit(measure.unit)}"
-    title += f" {bounds(paired.low, paired.high, measure.unit)}, n = {paired.n}"
-    scale = _POINTS if measure.unit == "rate" else _DEVIATIONS
-    size = abs(paired.estimate) if measure.unit == "rate" else _ratio(abs(paired.estimate), figure.spread)
-    level = sum(size >= step for step in scale)
+    told = f"{difference(paired.estimate, measure.unit)} {difference_unit(measure.unit)}"
+    title += f"; {told} {bounds(paired.low, paired.high, measure.unit)}, n = {paired.n}"
     good = (paired.estimate > 0) == (measure.direction == "higher")
-    kind = "neither" if measure.direction == "neither" else "better" if good else "worse"
-    text = difference(paired.estimate, measure.unit)
-    return HeatCell(figure=figure, level=level, kind=kind, text=text, title=title)
+    return HeatCell(
+        figure=figure,
+        level=_level(figure, abs(paired.estimate)),
+        kind="neither" if measure.direction == "neither" else "better" if good else "worse",
+        text=difference(paired.estimate, measure.unit),
+        title=title,
+    )
 
 
-def _ratio(size: float, spread: float) -> float:
-    if size == 0:
-        return 0.0
-    return size / spread if spread > 0 else math.inf
+def _level(figure: Figure, size: float) -> int:
+    """Return the shade of a difference: in margins where the measure has one, else in standard deviations."""
+    unit, steps = (figure.margin, _MARGINS) if figure.margin is not None else (figure.spread, _DEVIATIONS)
+    if math.isnan(unit) or unit == 0:
+        return int(size > 0)  # The same on every item under full precision: there is no scale.
+    return sum(size / unit >= step for step in steps)
 
 
 def heat_note() -> str:
     """Say what the colours of the heat map mean."""
-    points = ", ".join(f"{100 * step:g}" for step in _POINTS)
+    margins = ", ".join(f"{step:g}" for step in _MARGINS)
     deviations = ", ".join(f"{step:g}" for step in _DEVIATIONS)
     return (
-        f"Shades change at {points} points for rates, and at {deviations} standard deviations of the "
-        "full-precision values for other units."
+        f"Shades change at {margins} margins; for measures without a good direction, which have no margin, at "
+        f"{deviations} standard deviations of the full-precision values."
     )
 
 

@@ -12,11 +12,11 @@ from compressed_lens.report.comparisons import (
     rank_bounds,
     ranking_note,
     ranking_rule,
-    transition_groups,
     trend_cells,
 )
 from compressed_lens.report.formatting import p_value
 from compressed_lens.report.markdown_text import escaped, named, table
+from compressed_lens.report.transitions import transition_groups
 
 
 def ranking(compared: Comparisons) -> list[str]:

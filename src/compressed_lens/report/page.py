@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +23,27 @@ from compressed_lens.report.comparisons import (
     rank_place,
     ranking_note,
     ranking_rule,
-    transition_families,
     trend_cells,
 )
 from compressed_lens.report.curves import curve_groups, curve_panels
 from compressed_lens.report.formatting import counted, number, p_value, visible
-from compressed_lens.report.headline import caution, details
+from compressed_lens.report.headline import Labels, caution, details
 from compressed_lens.report.heat import heat_maps, heat_note, loss_level
 from compressed_lens.report.mosaics import mosaic_panels
 from compressed_lens.report.panels import absent, families, panels
-from compressed_lens.report.relations import bottleneck_tables, scatter_panels
+from compressed_lens.report.pareto import paretos
 from compressed_lens.report.recommendation import recommendation
+from compressed_lens.report.relations import bottleneck_tables, scatter_panels
 from compressed_lens.report.run_data import RunData
+from compressed_lens.report.transitions import transition_families
+from compressed_lens.report.verdicts import verdict_tables
+from compressed_lens.report.words import symbol
 from compressed_lens.statistics import FEW_CHANGES
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SENTENCES = 4
 _OPEN_GROUPS = 4
 _FEW_LINES = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """The embedded items of one (model, task, analysis)."""
-
-    label: str
-    json: Markup
 
 
 def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, footer: str) -> str:
@@ -69,29 +63,37 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (_TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    environment.globals.update(
+        placebos=frozenset(variant.name for variant in run.variant_list if variant.placebo), symbol=symbol
+    )
+    scripts = ((_TEMPLATES / "page.js").read_text(encoding="utf-8"), explorer.script())
     gates = {(v.model, v.name): v.gate for v in run.variant_list}
     several = len({v.model for v in run.variant_list}) > 1
-    uses = use_verdicts(figures, run.variant_list)
-    blocks, everything = _blocks(run, several_models=several)
+    # Placebos are a yardstick, so they stand behind the candidates everywhere.
+    variants = sorted(run.variant_list, key=lambda variant: variant.placebo)
+    placebos = {(variant.model, variant.name) for variant in variants if variant.placebo}
+    figures = sorted(figures, key=lambda figure: (figure.model, figure.variant) in placebos)
+    uses = use_verdicts(figures, variants)
+    labels = Labels(figures)
     return environment.get_template("report.html.j2").render(
         title=str(run.study.get("name") or run.folder.name),
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        script=Markup(script),  # noqa: S704 (our own file)
-        script_hash=content_hash(script),
-        recommendation=recommendation(uses, figures, run.variant_list, margins_moved=run.margins_moved),
-        uses=uses,
-        details=details(figures, run.variant_list),
+        scripts=[Markup(script) for script in scripts],  # noqa: S704 (our own files)
+        script_hashes=Markup(" ".join(f"'{content_hash(script)}'" for script in scripts)),  # noqa: S704
+        recommendation=recommendation(uses, figures, variants, margins_moved=run.margins_moved),
+        verdict_tables=verdict_tables(uses, variants, labels),
+        paretos=paretos(uses, variants, labels),
+        details=details(figures, variants),
         caution=caution(figures),
         shown_sentences=_SENTENCES,
         unfinished=overview.pending(run.cells),
         several_models=several,
         facts=overview.facts(run),
         tasks=overview.task_rows(run),
-        variants=run.variant_list,
+        variants=variants,
         recipe_text=overview.recipe_text,
         fingerprint_text=overview.fingerprint_text,
-        costs=overview.cost_rows(run.variant_list),
+        costs=overview.cost_rows(variants),
         overview=heat_maps(figures),
         heat_note=heat_note(),
         families=families(panels(figures), compared.outcomes, gates),
@@ -118,9 +120,7 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         groups=overview.group_tables(run.series, gates),
         open_groups=_OPEN_GROUPS,
         level=loss_level,
-        blocks=blocks,
-        limit=explorer.items_per_series(run.series),
-        everything_shown=everything,
+        blocks=explorer.blocks(run),
         replicates=f"{REPLICATES:,}",
         few=FEW_CHANGES,
         counted=counted,
@@ -144,22 +144,6 @@ def reasons(figures: Sequence[Figure]) -> tuple[tuple[str, str, str, str, int, i
         for figure in seen.values()
         for reason, count in sorted(figure.reasons.items(), key=lambda pair: -pair[1])
     )
-
-
-def _blocks(run: RunData, *, several_models: bool) -> tuple[tuple[Block, ...], bool]:
-    contents = explorer.item_contents(run.items)
-    limit = explorer.items_per_series(run.series)
-    blocks, everything = [], True
-    for series in run.series:
-        if not series.rows:
-            continue
-        chosen = explorer.choose(series, limit=limit)
-        everything = everything and len(chosen.rows) == chosen.total
-        gates = {v.name: v.gate for v in run.variant_list if v.model == series.model}
-        text = explorer.block(series, chosen, contents.get(series.task, {}), gates)
-        label = f"{series.task} · {series.analysis}" + (f" · {series.model}" if several_models else "")
-        blocks.append(Block(label=label, json=Markup(text)))  # noqa: S704 (<, > and & are escaped by `block`)
-    return tuple(blocks), everything
 
 
 def _finalize(value: Any) -> Any:

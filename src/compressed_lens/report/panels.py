@@ -20,6 +20,7 @@ from compressed_lens.report.formatting import (
 )
 from compressed_lens.report.headline import Labels, anchor_of
 from compressed_lens.report.scale import change_label, padded, round_numbers
+from compressed_lens.report.words import words as verdict_words
 
 FEW_PANELS = 40
 """Up to this many panels the page shows all of them open, as one list; above, it groups and folds."""
@@ -33,18 +34,6 @@ FAMILY_TITLES = {
 }
 
 SHOWN = frozenset({"worse", "better", "different"})
-_WORDS = {
-    "worse": "worse",
-    "better": "better",
-    "different": "different",
-    "perhaps worse": "perhaps worse",
-    "perhaps better": "perhaps better",
-    "perhaps different": "perhaps different",
-    "unchanged": "same on every item",
-    "not shown": "no difference shown",
-    "not comparable": "nothing to compare",
-    "reference": "full precision",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +41,7 @@ class ForestRow:
     """One variant in a forest plot.
 
     Attributes:
+        mark: Kind of its mark (`mark`).
         x: Place of the estimate in per cent of the width; None where there is none.
         left: Place of the lower bound; None where there is no interval.
         right: Place of the upper bound.
@@ -59,6 +49,7 @@ class ForestRow:
     """
 
     figure: Figure
+    mark: str
     value: str
     value_interval: str
     difference: str
@@ -70,12 +61,18 @@ class ForestRow:
     left: float | None
     right: float | None
     beyond: str
-    title: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One measure on one task: its table and its forest plot."""
+    """One measure on one task: its table and its forest plot.
+
+    Attributes:
+        zero: Place of no difference, in per cent of the width.
+        margin: Left and right end of the band of differences that would not matter; None without a margin.
+        floor: The same of the band that placebo variants reached; None without placebos.
+        scale_note: Margin and noise floor in words.
+    """
 
     anchor: str
     model: str
@@ -90,13 +87,16 @@ class Panel:
     left_word: str
     right_word: str
     zero: float
+    margin: tuple[float, float] | None
+    floor: tuple[float, float] | None
+    scale_note: str
     ticks: tuple[tuple[float, str], ...]
     rows: tuple[ForestRow, ...]
 
     @property
     def quiet(self) -> bool:
         """Whether every item came out the same under every variant that has a comparison."""
-        return all(row.figure.verdict in {"reference", "unchanged", "not comparable"} for row in self.rows)
+        return all(row.figure.same or row.figure.verdict in {"reference", "not comparable"} for row in self.rows)
 
     @property
     def shown(self) -> bool:
@@ -212,11 +212,16 @@ def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
     # A variant that failed the gate does not set the scale, or it would squeeze the others into a dot.
     sound = [f.paired for f in group if f.paired is not None and f.gate != "failed"]
     sound = [paired for paired in sound if paired.n] or [f.paired for f in group if f.paired is not None]
-    ends = [0.0, *(end for paired in sound for end in (paired.estimate, paired.low, paired.high))]
+    floor = max((f.floor for f in group if f.floor is not None), default=None)
+    bands = [end for size in (first.margin, floor) if size is not None for end in (-size, size)]
+    ends = [0.0, *bands, *(end for paired in sound for end in (paired.estimate, paired.low, paired.high))]
     low, high = padded([end for end in ends if not math.isnan(end)])
 
     def place(value: float) -> float:
-        return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 2)
+        return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 1)
+
+    def band(size: float | None) -> tuple[float, float] | None:
+        return None if size is None else (place(-size), place(size))
 
     unit = first.measure.unit
     worse_left = {"higher": ("worse", "better"), "lower": ("better", "worse"), "neither": ("less", "more")}
@@ -235,6 +240,9 @@ def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
         left_word=left_word,
         right_word=right_word,
         zero=place(0.0),
+        margin=band(first.margin),
+        floor=band(floor),
+        scale_note=_scale_note(first.margin, floor, unit),
         ticks=tuple((place(tick), change_label(tick, unit)) for tick in round_numbers(low, high)),
         rows=tuple(_forest_row(figure, place) for figure in group),
     )
@@ -246,13 +254,10 @@ def _forest_row(figure: Figure, place: Callable[[float], float]) -> ForestRow:
     ranged = known and paired is not None and not math.isnan(paired.low)
     told = difference(paired.estimate, unit) if known and paired is not None else ""
     interval = bounds(paired.low, paired.high, unit) if ranged and paired is not None else ""
-    state = " · FAILED the integrity gate" if figure.gate == "failed" else ""
-    title = f"{figure.variant}: {words(figure)}"
-    if told:
-        title += f"; {told} {difference_unit(unit)} {interval}, n = {paired.n if paired else 0}{state}"
     x = place(paired.estimate) if known and paired is not None else None
     return ForestRow(
         figure=figure,
+        mark=mark(figure),
         value=amount(figure.own.estimate, unit),
         value_interval=value_bounds(figure.own.low, figure.own.high, unit),
         difference=told,
@@ -264,8 +269,24 @@ def _forest_row(figure: Figure, place: Callable[[float], float]) -> ForestRow:
         left=place(paired.low) if ranged and paired is not None else None,
         right=place(paired.high) if ranged and paired is not None else None,
         beyond={0.0: "left", 100.0: "right"}.get(-1.0 if x is None else x, ""),
-        title=title,
     )
+
+
+def _scale_note(margin: float | None, floor: float | None, unit: str) -> str:
+    name = difference_unit(unit)
+    told = f"margin ±{difference(margin, unit, sign=False)} {name}" if margin is not None else ""
+    if floor is not None:
+        told += f"{'; ' if told else ''}noise floor ±{difference(floor, unit, sign=False)} {name}"
+    return told
+
+
+def mark(figure: Figure) -> str:
+    """Return the kind of mark a figure gets: its verdict, "leaning worse" and so on, "failed", or "" for none."""
+    if figure.verdict in {"reference", "not comparable"}:
+        return ""
+    if figure.gate == "failed":
+        return "failed"
+    return f"leaning {figure.leaning}" if figure.leaning else figure.verdict
 
 
 def words(figure: Figure) -> str:
@@ -274,7 +295,7 @@ def words(figure: Figure) -> str:
         return "unavailable"
     if not figure.recorded:
         return "nothing recorded"
-    return _WORDS[figure.verdict]
+    return verdict_words(figure) + (" (same on every item)" if figure.same else "")
 
 
 def counts(figure: Figure) -> tuple[str, ...]:

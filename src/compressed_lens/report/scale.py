@@ -11,6 +11,8 @@ _MARGIN = 0.06
 _TICKS = 4
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _HUNDRED = 100
+_NARROW = 12
+_MOST = 6
 
 
 def padded(ends: Sequence[float]) -> tuple[float, float]:
@@ -28,6 +30,18 @@ def round_numbers(low: float, high: float, *, about: int = _TICKS) -> list[float
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * s for s in _STEPS if power * s >= rough * (1 - 1e-9))
     return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def log_numbers(low: float, high: float) -> list[float]:
+    """Return a few round numbers between two positive ones for a logarithmic scale."""
+    if high / low < _NARROW:
+        return [value for value in round_numbers(low, high) if value > 0]
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(found) <= _MOST:
+            break
+    return found
 
 
 def places(first: int, count: int, *, about: int) -> list[int]:
