@@ -11,8 +11,9 @@ from compressed_lens.statistics.bootstrap import (
 )
 from compressed_lens.statistics.concordance import Concordance, concordance
 from compressed_lens.statistics.correlation import Correlation, correlation
+from compressed_lens.statistics.effects import cliffs_delta, standardized_difference
 from compressed_lens.statistics.equivalence import FEWEST_PAIRS, MarginTest, margin_test, stands
-from compressed_lens.statistics.flips import Flips, flips, mcnemar_p
+from compressed_lens.statistics.flips import Flips, flip_odds, flips, mcnemar_mid_p, mcnemar_p
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
 from compressed_lens.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm, max_statistic_p
 from compressed_lens.statistics.permutation import exact_sign_flip_p, sign_flip_p
@@ -26,6 +27,7 @@ from compressed_lens.statistics.power import (
 )
 from compressed_lens.statistics.ranks import RankTest, average_ranks, rank_test
 from compressed_lens.statistics.resampling import replicate_means, unit_sums
+from compressed_lens.statistics.signed_rank import SignedRank, signed_rank
 
 __all__ = [
     "FEWEST_PAIRS",
@@ -36,16 +38,19 @@ __all__ = [
     "Interval",
     "MarginTest",
     "RankTest",
+    "SignedRank",
     "alpha_interval",
     "average_ranks",
     "benjamini_hochberg",
     "benjamini_yekutieli",
     "bootstrap_means",
     "cohen_kappa",
+    "cliffs_delta",
     "concordance",
     "correlation",
     "detectable",
     "exact_sign_flip_p",
+    "flip_odds",
     "flips",
     "holm",
     "items_for",
@@ -55,6 +60,7 @@ __all__ = [
     "krippendorff_alpha",
     "margin_test",
     "max_statistic_p",
+    "mcnemar_mid_p",
     "mcnemar_p",
     "mcnemar_power",
     "mean_interval",
@@ -67,6 +73,8 @@ __all__ = [
     "rate_interval",
     "replicate_means",
     "sign_flip_p",
+    "signed_rank",
+    "standardized_difference",
     "stands",
     "unit_sums",
 ]
