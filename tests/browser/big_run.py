@@ -1,6 +1,6 @@
 """Makes a large run through the real store: seeded records with texts like a model's, hostile ones among them.
 
-    python tests/browser/big_run.py FOLDER [ITEMS]     about 100,000 records with the default of 10,000 items
+python tests/browser/big_run.py FOLDER [ITEMS]     about 100,000 records with the default of 10,000 items
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _put_variant(store: Store, position: int, variant: str) -> None:
                "severity": "broken" if broken else "sound"}  # fmt: skip
     store.put_build(
         f"b-{variant}", fingerprint=f"f-{variant}",
-        recipe={} if variant == "full" else {"technique": variant.split("-")[0], "bits": bits},
+        recipe={} if variant == "full" else {"technique": variant.split("-", maxsplit=1)[0], "bits": bits},
         audit=None if variant == "full" else {"bits_per_weight": bits + 0.25, "layers": 42},
         integrity={"passed": not broken, "findings": [finding], "seconds": 2.0},
         bytes_on_disk=600_000 * bits, memory_bytes=900_000 * bits, loaded={"kernel": "dense", "device": "cpu"},
@@ -210,7 +210,7 @@ def _records(variant: str, analysis: str, count: int) -> Iterator[Record]:
                       curves[item])  # fmt: skip
 
 
-def _record(  # noqa: PLR0911 (one for each analysis)
+def _record(  # noqa: PLR0911, PLR0917 (one return for each analysis)
     analysis: str, variant: str, item: int, right: bool, own: float, noise: float, word: int, curve: Any
 ) -> Record:
     label = _gold(item) if right else _gold(item + 1)

@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": "plan",
     "resume": "resume",
     "report": "report",
+    "view": "view",
     "records": "records",
     "gate": "gate",
     "compare": "compare",

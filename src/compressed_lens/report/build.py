@@ -35,7 +35,7 @@ def write_report(run_folder: Path | str) -> Path:
     run = RunData.read(folder)
     computed = run.figures
     compared = Comparisons.of(run, computed)
-    footer = f"Made by compressed-lens {_version()} from {folder.name}/run.sqlite."
+    footer = _footer(folder)
     _replace(folder / "metrics.csv", figures_frame(computed).write_csv())
     if compared.curves:
         _replace(folder / "curves.csv", curves_frame(compared.curves).write_csv())
@@ -43,6 +43,20 @@ def write_report(run_folder: Path | str) -> Path:
     page = folder / "report.html"
     _replace(page, html(run, computed, compared, footer=footer))
     return page
+
+
+def report_page(run_folder: Path | str) -> str:
+    """Return report.html as `write_report` would write it now, and write nothing.
+
+    Raises:
+        RunError: There is no run, or its file is damaged.
+    """
+    run = RunData.read(Path(run_folder))
+    return html(run, run.figures, Comparisons.of(run, run.figures), footer=_footer(run.folder))
+
+
+def _footer(folder: Path) -> str:
+    return f"Made by compressed-lens {_version()} from {folder.name}/run.sqlite."
 
 
 def _version() -> str:

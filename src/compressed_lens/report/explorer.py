@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from compressed_lens.comparison.series import Gate, Measure, Outcome
 from compressed_lens.report.formatting import clipped, visible
 from compressed_lens.report.items import CHANGED, FAILED, GAINED, LOST, Items, Told, item_contents
@@ -127,9 +129,7 @@ class _Strings:
         return iter(self._places)
 
 
-def block(
-    table: Items, rows: Sequence[int], items: Mapping[str, Mapping[str, Any]], gates: Mapping[str, Gate]
-) -> str:
+def block(table: Items, rows: Sequence[int], items: Mapping[str, Mapping[str, Any]], gates: Mapping[str, Gate]) -> str:
     """Return chosen rows of a series as columns for the page; `templates/explorer_source.js` reads them.
 
     Args:
@@ -173,9 +173,17 @@ def head(table: Items, gates: Mapping[str, Gate]) -> dict[str, Any]:
         "variants": list(table.variants),
         "gates": [gates.get(name, "pending") for name in table.variants],
         "reference": table.reference,
+        "telling": _telling(table, gates),
         "measures": [_declared(measure, yes_no=measure.name in yes_no) for measure in table.series.measures],
         "curves": [[visible(curve.name), visible(curve.axis), curve.first] for curve in table.curves],
     }
+
+
+def _telling(table: Items, gates: Mapping[str, Gate]) -> int:
+    """Return the variant that is shown first: the one with the most lost items among those that passed the gate."""
+    others = [place for place in range(len(table.variants)) if place != table.reference]
+    lost = {place: int(np.count_nonzero(table.marks[place] & LOST)) for place in others}
+    return max(others, key=lambda place: (gates.get(table.variants[place]) == "passed", lost[place]), default=0)
 
 
 def _declared(measure: Measure, *, yes_no: bool) -> dict[str, Any]:

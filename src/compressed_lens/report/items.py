@@ -135,11 +135,11 @@ class Items:
         """Return what is shown of an outcome."""
         drawn = {curve.value for curve in self.curves}
         ratings = _ratings(outcome.values)
-        said = _SAID if ratings else ()
+        apart = _SAID if ratings else ()
         facts = {
             name: _small(value)
             for name, value in outcome.values.items()
-            if not isinstance(value, str) and name not in drawn and name not in said
+            if not isinstance(value, str) and name not in drawn and name not in apart
         }
         return Told(
             texts=_texts(outcome),
@@ -149,15 +149,21 @@ class Items:
         )
 
 
+def said(outcome: Outcome) -> list[str]:
+    """Return every text of an outcome: its own, what judges said of it, and why it failed."""
+    judged = (rating.said for rating in _ratings(outcome.values))
+    return [*_texts(outcome).values(), *judged, outcome.failed or ""]
+
+
 def _texts(outcome: Outcome) -> dict[str, str]:
     return {name: value for name, value in outcome.values.items() if isinstance(value, str)}
 
 
 def _ratings(values: Mapping[str, Any]) -> tuple[Rating, ...]:
     """Return what judges said: records keep it under `answers` or `probabilities`, by "dimension:judge"."""
-    answers, shares = (values.get(name) if isinstance(values.get(name), dict) else {} for name in _SAID)
-    assert answers is not None
-    assert shares is not None
+    answers, shares = (found if isinstance(found := values.get(name), dict) else {} for name in _SAID)
+    if not answers and not shares:
+        return ()
     return tuple(
         Rating(
             dimension=place.partition(":")[0],

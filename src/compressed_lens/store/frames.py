@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars
 
-Rows = Callable[[str], list[Any]]
+Rows = Callable[..., list[Any]]
 
 _INTEGERS = frozenset({"position", "repeat", "items", "done", "failed_items", "bytes_on_disk", "memory_bytes"})
 
@@ -33,15 +33,22 @@ def _frame(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> polars.Data
     return pl.DataFrame(list(rows), schema=schema, orient="row")
 
 
-def records(rows: Rows) -> polars.DataFrame:
-    """Return one row a record of the present study, in grid order and then in item order."""
+def records(rows: Rows, place: tuple[str, str, str] | None = None) -> polars.DataFrame:
+    """Return one row a record of the present study, in grid order and then in item order.
+
+    Args:
+        rows: Runs a query.
+        place: Only those of this (model, task, analysis).
+    """
+    only = "" if place is None else "WHERE g.model = ? AND g.task = ? AND g.analysis = ?"
     return _frame(
         RECORDS,
         rows(
-            """SELECT g.model, g.variant, g.task, g.analysis, r.cell, r.item, r.repeat, r.grp, r.failed, r."values"
+            f"""SELECT g.model, g.variant, g.task, g.analysis, r.cell, r.item, r.repeat, r.grp, r.failed, r."values"
             FROM grid g JOIN cells c USING (cell) JOIN records r USING (cell)
             LEFT JOIN items i ON i.fingerprint = c.task_fingerprint AND i.item = r.item
-            ORDER BY g.position, i.position, r.item, r.repeat"""
+            {only} ORDER BY g.position, i.position, r.item, r.repeat""",  # noqa: S608 (our own words)
+            place or (),
         ),
     )
 

@@ -296,9 +296,14 @@ class Store:
             )
         ]
 
-    def records_frame(self) -> polars.DataFrame:
-        """Return the study's records; columns in docs/runs.md."""
-        return frames.records(self._rows)
+    def last_change(self) -> float:
+        """Return when the last record was written or the last session began, in seconds since 1970; 0 for neither."""
+        rows = self._rows("SELECT max(created) FROM records UNION ALL SELECT max(started) FROM sessions")
+        return max((when or 0.0 for (when,) in rows), default=0.0)
+
+    def records_frame(self, place: tuple[str, str, str] | None = None) -> polars.DataFrame:
+        """Return the study's records, or those of one (model, task, analysis); columns in docs/runs.md."""
+        return frames.records(self._rows, place)
 
     def cells(self) -> polars.DataFrame:
         """Return the study's cells, finished or not; columns in docs/runs.md."""

@@ -1,15 +1,5 @@
-  // The page: a link to something folded opens it. Then the explorer: list, filters, keys, and the place in the address.
+  // The explorer: list, filters, keys, and the place in the address.
   const at = (id) => document.getElementById(id);
-  const reveal = () => {
-    if (location.hash.startsWith("#item=")) return;
-    let node = at(decodeURIComponent(location.hash.slice(1)));
-    const target = node;
-    for (; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
-    target?.scrollIntoView();
-  };
-  window.addEventListener("hashchange", reveal);
-  reveal();
-
   const box = at("explorer"), list = at("list"), rows = at("rows"), detail = at("detail"), search = at("search"), status = at("shown");
   const pick = { series: at("pick-series"), variant: at("pick-variant"), measure: at("pick-measure"), group: at("pick-group"), reason: at("pick-reason") };
   const radios = [...document.querySelectorAll("input[name=show]")];
@@ -116,7 +106,7 @@
     source = opened;
     series = told;
     const others = series.variants.map((name, v) => [name, label(series, v), v]).filter(([, , v]) => v !== series.reference || series.variants.length === 1);
-    fill(pick.variant, [...others.map(([name, text]) => [name, text]), ...(others.length > 1 ? [["", "all variants"]] : [])], wanted.variant ?? pick.variant.value);
+    fill(pick.variant, [...others.map(([name, text]) => [name, text]), ...(others.length > 1 ? [["", "all variants"]] : [])], wanted.variant ?? (pick.variant.options.length ? pick.variant.value : series.variants[series.telling]));
     pick.variant.parentElement.hidden = false;
     fill(pick.measure, [["", "any"], ...series.measures.map((one) => [one.name, spaced(one.name)])], wanted.measure ?? pick.measure.value);
     fill(pick.group, [["", "all"], ...series.groups.filter(Boolean).map((name) => [name, name])], wanted.group ?? pick.group.value);
@@ -204,7 +194,10 @@
   };
   if (box) guarded(async () => {
     const nodes = [...document.querySelectorAll("script.series")];
-    if (box.dataset.from === "api") sources = (await ask("series")).series.map(served);
+    if (box.dataset.from === "api") {
+      sources = (await ask("series")).series.map(served);
+      at("held").textContent = "All items, read from the run's database as it is now.";
+    }
     else if (!nodes.length) return;
     else if (typeof DecompressionStream === "undefined") { trouble("This browser is too old to unpack the items (it lacks DecompressionStream). Use a newer one, or the command clens view."); return; }
     else sources = nodes.map(embedded);

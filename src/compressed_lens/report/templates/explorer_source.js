@@ -98,16 +98,16 @@
   // A series that `clens view` reads from the run's database (view/app.py).
   const PAGE = 100;
   const ask = async (path, query) => {
-    const answer = await fetch("api/" + path + (query ? "?" + new URLSearchParams(query) : ""));
-    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || "clens view answered " + answer.status + ".");
+    const answer = await fetch("api/" + path + "?" + new URLSearchParams(query));
+    if (!answer.ok) throw new Error("clens view answered " + answer.status + ".");
     return answer.json();
   };
-  const served = (told, n) => ({
-    ...told,
-    open: () => ask("series/" + n),
+  const served = (key) => ({
+    ...key,
+    open: () => ask("head", key),
     find: async (query) => {
-      const pages = new Map(), wanted = Object.fromEntries(Object.entries(query).filter(([, value]) => value !== undefined && value !== ""));
-      const page = (number) => ask("series/" + n + "/rows", { ...wanted, offset: number * PAGE, limit: PAGE });
+      const pages = new Map(), wanted = Object.fromEntries(Object.entries({ ...key, ...query }).filter(([, value]) => value !== undefined));
+      const page = (number) => ask("rows", { ...wanted, offset: number * PAGE, limit: PAGE });
       const first = await page(0);
       pages.set(0, first.rows);
       return {
@@ -116,11 +116,11 @@
           const number = Math.floor((from + k) / PAGE);
           if (!pages.has(number)) {
             pages.set(number, null);
-            page(number).then((found) => { pages.set(number, found.rows); arrived(); }, () => pages.delete(number));
+            page(number).then((found) => { pages.set(number, found.rows); arrived?.(); }, () => pages.delete(number));
           }
           return pages.get(number)?.[(from + k) % PAGE] ?? null;
         }),
       };
     },
-    item: (id, repeat) => ask("series/" + n + "/item", { id, repeat }),
+    item: (item, repeat) => ask("item", { ...key, item, repeat }),
   });

@@ -1,0 +1,25 @@
+"""The report's page as it is served: items come from the server, not from the page."""
+
+from __future__ import annotations
+
+import re
+
+_BLOCKS = re.compile(r'<script type="application/json" class="series"[^>]*>[^<]*</script>\n?')
+_POLICY = re.compile(r'(<meta http-equiv="Content-Security-Policy" content=")([^"]*)(">)')
+_EXPLORER = '<div id="explorer" hidden>'
+_CLOSED = "default-src 'none';"
+
+
+def served(text: str) -> tuple[str, str] | None:
+    """Return a report's page whose explorer asks the server, and the Content-Security-Policy to send with it.
+
+    The policy is the page's own, except that it may fetch from where it comes from. None for a page that another
+    version has written, in which there is no such explorer.
+    """
+    policy = _POLICY.search(text)
+    if policy is None or _CLOSED not in policy[2] or text.count(_EXPLORER) != 1:
+        return None
+    allowed = policy[2].replace(_CLOSED, f"{_CLOSED} connect-src 'self';")
+    text = _POLICY.sub(lambda match: match[1] + allowed + match[3], text, count=1)
+    text = text.replace(_EXPLORER, '<div id="explorer" data-from="api" hidden>')
+    return _BLOCKS.sub("", text), allowed
