@@ -49,7 +49,7 @@ def judged(
         standing = stands(paired.low, paired.high, pairs=paired.units, margin=margin, direction=side)
     if standing == "equivalent":
         return "equivalent", ""
-    way: Leaning = "different"
+    way: Literal["worse", "better", "different"] = "different"
     if direction != "neither":
         way = "better" if (paired.estimate > 0) == (direction == "higher") else "worse"
     apart = paired.excludes_zero and p < ALPHA and (floor is None or abs(paired.estimate) > floor)

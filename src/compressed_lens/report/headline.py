@@ -114,7 +114,7 @@ def _summary(variant: Variant, figures: Sequence[Figure], labels: Labels) -> Var
             sentences=(Sentence(tone="unavailable", text=why, anchor="integrity"),),
         )
     compared = [f for f in figures if f.verdict not in {"reference", "not comparable"}]
-    counts = Counter(f.verdict for f in compared)
+    counts: Counter[str] = Counter(f.verdict for f in compared)
     for kind in _DIFFERENT:
         sentences += [_shown(f, kind, labels) for f in sorted(compared, key=_weight) if f.verdict == kind]
     leaning = sorted((f for f in compared if f.leaning), key=_weight)

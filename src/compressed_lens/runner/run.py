@@ -88,7 +88,7 @@ class _Session:
         self._grid = grid
         self._store = store
         self._judges = Judges(study)
-        self._environment = environment(seed=study.seed)
+        self._environment = {**environment(seed=study.seed), "margins": dict(study.margins)}
         self._session = store.begin_session(self._environment)
         _replace(store.folder / "study.yaml", to_yaml(study))
         self._write_environment({})

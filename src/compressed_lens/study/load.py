@@ -35,6 +35,7 @@ _WANTED = {
     "bool_parsing": "true or false",
 }
 _SHORT = 40
+_KEY = "[key]"  # where pydantic says that a mapping's key is wrong
 Spec = str | dict[str, Any]
 
 
@@ -157,6 +158,10 @@ def _in_words(error: ErrorDetails, key: str, place: Place, of: type[BaseModel]) 
             message = wanted.removeprefix("Value error, ")
         case "too_short":
             message = f"'{key}' is empty; it needs at least one entry"
+        case "literal_error" if key == _KEY:
+            options = re.findall(r"'([^']+)'", wanted)
+            message = f"'{place[-3]}' cannot have the key {_shown(given)}"
+            fix = nearest(str(given), options) or f"One of: {', '.join(options)}."
         case "literal_error":
             options = re.findall(r"'([^']+)'", wanted)
             message = f"'{key}' cannot be {_shown(given)}"
