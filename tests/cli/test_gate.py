@@ -43,7 +43,7 @@ def test_a_policy_that_holds(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["gate", str(run), "--policy", held, "--junit", str(out), "--summary", str(told)]) == 0
     said = capsys.readouterr().out
     assert "rtn-8bit\ttask performance\tpassed" in said and "rtn-2bit" not in said and "placebo" not in said
-    root = ElementTree.parse(out).getroot()
+    root = ElementTree.parse(out).getroot()  # noqa: S314 (our own file)
     assert (root.get("tests"), root.get("failures")) == ("3", "0") and not root.findall(".//failure")
     text = told.read_text()
     assert text.startswith("# before\n## ✅ gated: every requirement met") and "■ equivalent" in text
@@ -60,7 +60,7 @@ def test_a_broken_policy(
     assert "error: rtn-2bit breaks the policy in" in said.err and "Traceback" not in said.err
     failures = {
         (case.get("classname"), case.get("name"))
-        for case in ElementTree.parse(out).getroot().iter("testcase")
+        for case in ElementTree.parse(out).getroot().iter("testcase")  # noqa: S314 (our own file)
         if case.find("failure") is not None
     }
     assert failures == {("reference.rtn-2bit", "task performance"), ("reference.rtn-2bit", "factual knowledge")}
