@@ -14,7 +14,7 @@ from scipy import stats
 from tests.comparison.conftest import FAILED, MISSING, make, measure
 
 from compressed_lens.comparison import figures, outcome_tables, transitions, transitions_frame
-from compressed_lens.comparison.series import Measure, Outcome, Series
+from compressed_lens.comparison.series import Measure, Outcome, Series, Variant
 from compressed_lens.comparison.transitions import Transition
 from compressed_lens.statistics import paired_rate_interval
 
@@ -129,3 +129,34 @@ def test_many_items_use_the_bootstrap_of_the_measures() -> None:
     one = make({"full": full, "q": q})
     (figure,) = [f for f in figures([one], {}) if f.variant == "q"]
     assert only(one).net == figure.paired and only(one).net.method == "studentized"
+
+
+def test_the_churn_of_placebos_is_the_floor_of_the_others() -> None:
+    variants = [
+        variant("half", placebo=True), variant("eager", placebo=True), variant("broken", status="marked", placebo=True),
+        variant("q"), variant("other", model="n", placebo=True),
+    ]  # fmt: skip
+    full = [True, True, False, False]
+    one = make(
+        {
+            "full": full,
+            "half": [False, True, True, False],
+            "eager": [True, True, True, False],
+            "broken": [False, False, True, True],
+            "q": [False, True, False, False],
+        }
+    )
+    other = make({"full": full, "other": [False] * 4}, model="n")
+    found = transitions([one, other], figures([one, other], variants), variants)
+    floors = {(t.model, t.variant): t.floor_churn for t in found}
+    assert floors == {
+        ("m", "half"): None, ("m", "eager"): None, ("m", "broken"): None, ("m", "q"): 0.5, ("n", "other"): None,
+    }  # fmt: skip
+    assert transitions_frame(found)["churn_floor"].to_list() == [None, None, None, 0.5, None]
+    assert all(t.floor_churn is None for t in transitions([one], figures([one], ())))
+
+
+def variant(name: str, *, model: str = "m", status: str = "passed", placebo: bool = False) -> Variant:
+    recipe = {"placebo": {"dtype": "bfloat16"}} if placebo else {}
+    told = {"reason": "", "fingerprint": name, "audit": {}, "findings": (), "speed": {}, "loaded": {}}
+    return Variant(model=model, name=name, status=status, recipe=recipe, bytes_on_disk=None, memory_bytes=None, **told)

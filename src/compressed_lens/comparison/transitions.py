@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from compressed_lens.comparison.measures import Figure
-from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series, or_none
+from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series, Variant, or_none
 from compressed_lens.statistics import Interval, holm
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Transition:
         net: (gained - lost) / pairs with its interval: Tango's for few changes, else BCa; in -1..1.
         p: McNemar's exact test; with several records of an item, sign flips of whole items.
         p_adjusted: p after Holm's correction over every transition of the run (the grid).
+        floor_churn: Churn that mere numerics made: the largest among the model's placebo variants that passed the
+            integrity gate, 0..1. None where there is none, and for placebos themselves.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Transition:
     net: Interval
     p: float | None
     p_adjusted: float | None
+    floor_churn: float | None = None
 
     def __post_init__(self) -> None:
         outside = self.not_applicable + self.failed + self.unrecorded
@@ -118,7 +121,9 @@ class Transition:
         return (self.pairs * (self.preserved + self.both_bad) - good - bad) / beyond if beyond else math.nan
 
 
-def transitions(series: Iterable[Series], figures: Iterable[Figure]) -> tuple[Transition, ...]:
+def transitions(
+    series: Iterable[Series], figures: Iterable[Figure], variants: Sequence[Variant] = ()
+) -> tuple[Transition, ...]:
     """Return the transitions of every yes/no metric of a run, variants that were never recorded left out.
 
     A metric is a yes or no when its unit is "rate" and every value recorded for it is true or false.
@@ -126,6 +131,7 @@ def transitions(series: Iterable[Series], figures: Iterable[Figure]) -> tuple[Tr
     Args:
         series: The run's outcomes, lined up.
         figures: Its figures (`measures.figures` of the same series), which hold p and interval.
+        variants: Its variants, which say which of them are placebos.
     """
     known = {(f.model, f.task, f.analysis, f.measure.name, f.variant): f for f in figures}
     found = []
@@ -138,10 +144,22 @@ def transitions(series: Iterable[Series], figures: Iterable[Figure]) -> tuple[Tr
                 if figure is not None and figure.paired is not None and figure.recorded:
                     found.append((one, measure, figure))
     chances = holm([math.nan if f.p is None else f.p for *_, f in found]).tolist()
-    return tuple(
+    rows = [
         _transition(one, measure, figure, None if math.isnan(p) else p)
         for (one, measure, figure), p in zip(found, chances, strict=True)
+    ]
+    placebos = {(variant.model, variant.name) for variant in variants if variant.placebo}
+    floors: dict[tuple[str, ...], float] = {}
+    for t in rows:
+        if (t.model, t.variant) in placebos and t.gate == "passed" and t.pairs:
+            floors[_measured(t)] = max(t.churn, floors.get(_measured(t), 0.0))
+    return tuple(
+        t if (t.model, t.variant) in placebos else replace(t, floor_churn=floors.get(_measured(t))) for t in rows
     )
+
+
+def _measured(t: Transition) -> tuple[str, ...]:
+    return (t.model, t.task, t.analysis, t.measure.name)
 
 
 def is_yes_or_no(series: Series, measure: Measure) -> bool:
@@ -172,7 +190,7 @@ def _transition(series: Series, measure: Measure, figure: Figure, adjusted: floa
         variant=figure.variant,
         gate=figure.gate,
         items=max(figure.planned, len(series.rows)),
-        **{name: counts[name] for name in _COUNTS},
+        **{name: counts[name] for name in COUNTS},
         net=net,
         p=figure.p,
         p_adjusted=adjusted,
@@ -198,7 +216,7 @@ def _place(full: State, other: State) -> str:
     return _TABLE[full, other]
 
 
-_COUNTS = (
+COUNTS = (
     *("preserved", "lost", "gained", "both_bad"),
     *("not_applicable_full", "not_applicable_variant", "not_applicable_both"),
     *("failed_full", "failed_variant", "failed_both", "unrecorded"),
@@ -210,8 +228,9 @@ def transitions_frame(rows: Iterable[Transition]) -> pl.DataFrame:
 
     Columns: `model, task, analysis, metric, family, primary, direction, variant, gate`; the counts of `Transition`,
     which add up to `items`; `pairs`; `forgetting` (lost / good under full precision), `regaining` (gained / bad under
-    full precision), `churn` (changed / pairs), `agreement` (1 - churn), `kappa` (Cohen's), null where undefined;
-    `net, low, high` ((gained - lost) / pairs and its 95 % interval), `method`; `p`, `p_adjusted` (Holm over all rows).
+    full precision), `churn` (changed / pairs), `agreement` (1 - churn), `kappa` (Cohen's), `churn_floor` (largest churn
+    of a placebo variant), null where undefined; `net, low, high` ((gained - lost) / pairs and its 95 % interval),
+    `method`; `p`, `p_adjusted` (Holm over all rows).
     """
     import polars as pl
 
@@ -219,8 +238,8 @@ def transitions_frame(rows: Iterable[Transition]) -> pl.DataFrame:
         **dict.fromkeys(("model", "task", "analysis", "metric", "family"), pl.String),
         "primary": pl.Boolean,
         **dict.fromkeys(("direction", "variant", "gate"), pl.String),
-        **dict.fromkeys(("items", *_COUNTS, "pairs"), pl.Int64),
-        **dict.fromkeys(("forgetting", "regaining", "churn", "agreement", "kappa"), pl.Float64),
+        **dict.fromkeys(("items", *COUNTS, "pairs"), pl.Int64),
+        **dict.fromkeys(("forgetting", "regaining", "churn", "agreement", "kappa", "churn_floor"), pl.Float64),
         **dict.fromkeys(("net", "low", "high"), pl.Float64),
         "method": pl.String,
         **dict.fromkeys(("p", "p_adjusted"), pl.Float64),
@@ -233,7 +252,8 @@ def _row(t: Transition) -> tuple[object, ...]:
     shares = (t.forgetting, t.regaining, t.churn, 1 - t.churn, t.kappa)
     return (
         *(t.model, t.task, t.analysis, t.measure.name, t.measure.family, t.measure.primary, t.measure.direction),
-        *(t.variant, t.gate, t.items, *(getattr(t, name) for name in _COUNTS), t.pairs),
+        *(t.variant, t.gate, t.items, *(getattr(t, name) for name in COUNTS), t.pairs),
         *map(or_none, shares),
+        t.floor_churn,
         *(*ends, t.net.method, t.p, t.p_adjusted),
     )
