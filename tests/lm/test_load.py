@@ -179,3 +179,20 @@ def test_a_soft_cap_of_attention_is_applied(tmp_path: Path, chat_tokenizer: Any)
         wrong = module(ids).logits
     torch.testing.assert_close(found, right)
     assert (wrong - right).abs().max() > 0.1
+    with pytest.raises(ModelError, match="caps its attention scores, and sdpa leaves the cap out"):
+        load_module(tmp_path, device="cpu", attention="sdpa")
+
+
+def test_the_kernel_of_attention_can_be_chosen(stories_folder: Path) -> None:
+    kernels = {}
+    for asked in ("auto", "eager", "sdpa"):
+        module = load_module(stories_folder, device="cpu", attention=asked).module
+        kernels[asked] = module.config._attn_implementation
+        with torch.no_grad():
+            logits = module(IDS).logits
+        if asked == "auto":
+            plain = logits
+        torch.testing.assert_close(logits, plain, rtol=1e-4, atol=1e-4)
+    assert kernels == {"auto": "sdpa", "eager": "eager", "sdpa": "sdpa"}
+    with pytest.raises(ModelError, match="'flash' is not a kernel of attention. Use one of auto, eager, sdpa"):
+        load_module(stories_folder, device="cpu", attention="flash")
