@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.outcomes import OutcomeTable
@@ -46,6 +46,7 @@ class ForestRow:
         left: Place of the lower bound; None where there is no interval.
         right: Place of the upper bound.
         beyond: "left" or "right" when the estimate lies outside the drawing, which is then no measure of it.
+        every: Whether it stands for every variant.
     """
 
     figure: Figure
@@ -61,6 +62,7 @@ class ForestRow:
     left: float | None
     right: float | None
     beyond: str
+    every: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,7 @@ class Panel:
     """One measure on one task: its table and its forest plot.
 
     Attributes:
+        key: Short id of its drawing.
         zero: Place of no difference, in per cent of the width.
         margin: Left and right end of the band of differences that would not matter; None without a margin.
         floor: The same of the band that placebo variants reached; None without placebos.
@@ -75,6 +78,7 @@ class Panel:
     """
 
     anchor: str
+    key: str
     model: str
     task: str
     analysis: str
@@ -99,6 +103,15 @@ class Panel:
         return all(row.figure.same or row.figure.verdict in {"reference", "not comparable"} for row in self.rows)
 
     @property
+    def told_rows(self) -> tuple[ForestRow, ...]:
+        """Its rows, or full precision's and one more where all variants but full precision have the same figures."""
+        others = [row for row in self.rows if row.figure.verdict != "reference"]
+        told = {(row.value_interval, row.counts, row.difference, row.interval, row.words) for row in others}
+        if len(others) > 1 and len(told) == 1 and self.quiet and all(r.figure.gate == "passed" for r in others):
+            return (*(row for row in self.rows if row.figure.verdict == "reference"), replace(others[0], every=True))
+        return self.rows
+
+    @property
     def shown(self) -> bool:
         """Whether a difference is shown under some variant that passed the gate."""
         return any(row.figure.verdict in SHOWN and row.figure.gate != "failed" for row in self.rows)
@@ -115,7 +128,7 @@ def grouped(figures: Iterable[Figure]) -> list[list[Figure]]:
 def panels(figures: Sequence[Figure]) -> tuple[Panel, ...]:
     """Return a panel for every measure on every task that has a value under some variant."""
     labels = Labels(figures)
-    return tuple(_panel(group, labels) for group in grouped(figures))
+    return tuple(_panel(group, labels, f"g{n}") for n, group in enumerate(grouped(figures)))
 
 
 def family_place(family: str) -> int:
@@ -207,7 +220,7 @@ def absent(figures: Sequence[Figure]) -> tuple[str, ...]:
     return tuple(labels.place(group[0]) for group in groups.values() if not any(f.own.n for f in group))
 
 
-def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
+def _panel(group: Sequence[Figure], labels: Labels, key: str) -> Panel:
     first = group[0]
     # A variant that failed the gate does not set the scale, or it would squeeze the others into a dot.
     sound = [f.paired for f in group if f.paired is not None and f.gate != "failed"]
@@ -228,6 +241,7 @@ def _panel(group: Sequence[Figure], labels: Labels) -> Panel:
     left_word, right_word = worse_left[first.measure.direction]
     return Panel(
         anchor=anchor_of(first),
+        key=key,
         model=first.model,
         task=first.task,
         analysis=first.analysis,

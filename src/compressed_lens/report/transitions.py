@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compressed_lens.comparison import Transition
 from compressed_lens.report.formatting import DASH, amount, bounds, counted, difference, p_value, signed
@@ -25,7 +25,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class TransitionRow:
-    """One variant's transitions of one metric."""
+    """One variant's transitions of one metric; `every`: those of all variants, which are the same."""
 
     transition: Transition
     segments: tuple[Segment, ...]
@@ -38,6 +38,7 @@ class TransitionRow:
     kappa: str
     p: str
     p_adjusted: str
+    every: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,16 @@ class TransitionGroup:
     def mosaics(self) -> tuple[Quarters, ...]:
         """A mosaic for every variant with pairs."""
         return tuple(_quarters(row) for row in self.rows if row.transition.pairs)
+
+    @property
+    def told_rows(self) -> tuple[TransitionRow, ...]:
+        """Its rows, or the first one for all where nothing moved and the counts of all sound variants are the same."""
+        moves = [row.transition for row in self.rows]
+        counts = {(t.preserved, t.both_bad, row.rest, t.items) for t, row in zip(moves, self.rows, strict=True)}
+        sound = all(t.gate == "passed" for t in moves)
+        if len(self.rows) > 1 and len(counts) == 1 and sound and not self.moved:
+            return (replace(self.rows[0], every=True),)
+        return self.rows
 
     @property
     def moved(self) -> bool:

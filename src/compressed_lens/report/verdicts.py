@@ -103,9 +103,9 @@ def _cell(verdict: UseVerdict, labels: Labels) -> VerdictCell:
     if first is not None and first.paired is not None:
         unit, measure, anchor = first.measure.unit, labels.place(first), anchor_of(first)
         told = f"{difference(first.paired.estimate, unit)} {bounds(first.paired.low, first.paired.high, unit)}"
-        if first.margin is not None:
-            told += f" of ±{difference(first.margin, unit, sign=False)}"
         told += f" {difference_unit(unit)}"
+        if first.margin is not None:
+            told += f", margin {difference(first.margin, unit, sign=False)}"
     return VerdictCell(
         use=USES[verdict.use],
         verdict=verdict.verdict,
