@@ -154,6 +154,14 @@ def test_packed_checkpoints_give_their_exact_weights_logits_and_gradients(
     assert loaded.module.generation_config.eos_token_id == oracle.generation_config.eos_token_id
 
 
+def test_the_kernel_of_attention_reaches_a_packed_checkpoint(stories_folder: Path, tmp_path: Path) -> None:
+    """Gemma 2 needs it: without, its soft cap was left out."""
+    write(stories_folder, tmp_path / "packed", CASES[0])
+    for kernel in ("eager", "sdpa"):
+        loaded = load_module(tmp_path / "packed", device="cpu", attention=kernel)
+        assert loaded.module.config._attn_implementation == kernel
+
+
 def test_a_zero_point_of_zero_that_borrowed_from_its_neighbour_is_read_right() -> None:
     from compressed_lens.lm.packed import unpack_layer
 
