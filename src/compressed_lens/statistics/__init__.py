@@ -25,6 +25,7 @@ from compressed_lens.statistics.power import (
     items_to_decide,
     mcnemar_power,
 )
+from compressed_lens.statistics.ppi import PredictionPowered, judge_trust, prediction_powered
 from compressed_lens.statistics.ranks import RankTest, average_ranks, rank_test
 from compressed_lens.statistics.resampling import replicate_means, unit_sums
 from compressed_lens.statistics.signed_rank import SignedRank, signed_rank
@@ -37,6 +38,7 @@ __all__ = [
     "Flips",
     "Interval",
     "MarginTest",
+    "PredictionPowered",
     "RankTest",
     "SignedRank",
     "alpha_interval",
@@ -57,6 +59,7 @@ __all__ = [
     "items_for_margin",
     "items_for_rates",
     "items_to_decide",
+    "judge_trust",
     "krippendorff_alpha",
     "margin_test",
     "max_statistic_p",
@@ -69,6 +72,7 @@ __all__ = [
     "paired_bootstrap",
     "paired_bootstraps",
     "paired_rate_interval",
+    "prediction_powered",
     "rank_test",
     "rate_interval",
     "replicate_means",
