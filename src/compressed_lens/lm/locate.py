@@ -11,22 +11,33 @@ from compressed_lens.registry import nearest
 REFERENCE = "reference"
 SCORER = "testbed-scorer"
 PLANTED = "planted-"
+REGRESSED = "regressed-"
+REGRESSED_BASE = "planted-honest"
 _SAFE_PATTERNS = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def is_embedded(model: str) -> bool:
     """Return whether `model` names a model that comes with the package."""
-    return model in {REFERENCE, SCORER, *planted_models()}
+    return model in {REFERENCE, SCORER, *planted_models(), *regressed_models()}
 
 
 def planted_models() -> tuple[str, ...]:
     """Return the names of the planted models (docs/planted.md): small changes of the reference model."""
-    return tuple(sorted(f"{PLANTED}{file.stem}" for file in _testbed("changes").glob("*.safetensors")))
+    return tuple(f"{PLANTED}{name}" for name in _changes() if not name.startswith(REGRESSED))
+
+
+def regressed_models() -> tuple[str, ...]:
+    """Return the names of the regressed models (docs/planted.md): small changes of `REGRESSED_BASE`."""
+    return tuple(name for name in _changes() if name.startswith(REGRESSED))
+
+
+def _changes() -> list[str]:
+    return sorted(file.stem for file in _testbed("changes").glob("*.safetensors"))
 
 
 def planted_change(name: str) -> Path:
-    """Return the file with the change that makes the planted model `name` of the reference model."""
+    """Return the file with the change that makes a model of another: "honest", "regressed-quality"..."""
     return _testbed("changes") / f"{name}.safetensors"
 
 
@@ -66,9 +77,11 @@ def locate_model(model: str | Path, revision: str | None = None) -> Path:
     if str(model) in planted_models():
         from compressed_lens.lm.delta import merged_folder
 
-        return merged_folder(
-            reference_folder(), _testbed("changes") / f"{str(model).removeprefix(PLANTED)}.safetensors"
-        )
+        return merged_folder(reference_folder(), planted_change(str(model).removeprefix(PLANTED)))
+    if str(model) in regressed_models():
+        from compressed_lens.lm.delta import merged_folder
+
+        return merged_folder(locate_model(REGRESSED_BASE), planted_change(str(model)))
     if path.is_file():
         raise ModelError(f"The model {path} is a file, not a folder.", fix="Give the folder that holds config.json.")
     if _looks_like_a_path(model):

@@ -170,6 +170,11 @@ class Base:
                 f"{folder} is already quantized ({model.method}) and cannot be the full-precision baseline.",
                 fix="List it under variants as a `checkpoint`, and leave out the model's `path` or give its base.",
             )
+        if not variant.quantized and model.method != "full":
+            raise ModelError(
+                f"The checkpoint of '{variant.name}' is quantized ({model.method}).",
+                fix="Leave out `quantized: false`.",
+            )
         if variant.is_full:
             self._numerics = _numerics(model)
         return Loaded(
@@ -188,8 +193,10 @@ class Base:
     def _gate(self, variant: VariantSpec, loaded: Loaded, probes: Sequence[Prompt]) -> Integrity:
         from compressed_lens.quantization.integrity import check
 
-        base = None if variant.is_full or self.spec.path is None else self._base()
-        return check(loaded.model, base, audit=loaded.audit, full=variant.is_base, probes=probes)
+        alone = variant.is_full or not variant.quantized or self.spec.path is None
+        base = None if alone else self._base()
+        full = variant.is_base or not variant.quantized
+        return check(loaded.model, base, audit=loaded.audit, full=full, probes=probes)
 
     def _base(self) -> HFModel:
         """Return the full-precision model; a small one stays in memory."""

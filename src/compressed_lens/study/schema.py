@@ -117,6 +117,11 @@ class VariantSpec(_Named):
     )
     checkpoint: str | None = Field(default=None, description="Folder or hub id of an already quantized checkpoint.")
     revision: str | None = Field(default=None, description="Hub revision of the checkpoint.")
+    quantized: bool = Field(
+        default=True,
+        description="false: the checkpoint has full-precision weights and differs on purpose (fine-tuned, distilled), "
+        "so the integrity gate asks nothing about bits, nor how near to the model it is.",
+    )
     placebo: PlaceboSpec | None = Field(
         default=None, description="The unchanged model under other numerics; see docs/noise-floor.md."
     )
@@ -137,6 +142,8 @@ class VariantSpec(_Named):
             raise ValueError(f"variant '{self.name}' is a placebo and takes no recipe, settings or checkpoint")
         if self.checkpoint is not None and (self.recipe is not None or self.settings):
             raise ValueError(f"variant '{self.name}' has both a checkpoint and a recipe; give one of them")
+        if not self.quantized and self.checkpoint is None:
+            raise ValueError(f"variant '{self.name}' says 'quantized: false', which only a checkpoint can")
         if self.is_full and (self.recipe not in {None, FULL} or self.settings or self.checkpoint or self.placebo):
             raise ValueError(f"'{FULL}' is the unchanged model and takes no recipe, settings, checkpoint or placebo")
         return self

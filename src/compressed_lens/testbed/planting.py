@@ -76,19 +76,25 @@ class LowRank(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is trainable about a model: its projections' low-rank parts, and the first rows of its tied embeddings."""
+    """What is trainable about a model: its projections' low-rank parts, and the first rows of its tied embeddings.
+
+    Attributes:
+        layers: Projections by name.
+        embeddings: The whole table; None where it stays as it is.
+    """
 
     layers: dict[str, LowRank]
-    embeddings: nn.Parameter
+    embeddings: nn.Parameter | None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """Every trainable tensor."""
-        return [*(p for layer in self.layers.values() for p in (layer.down, layer.up)), self.embeddings]
+        rows = [] if self.embeddings is None else [self.embeddings]
+        return [*(p for layer in self.layers.values() for p in (layer.down, layer.up)), *rows]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the change in bfloat16, in the form that ships (see `lm.delta`)."""
-        found = {"model.embed_tokens.rows": self.embeddings[:ROWS]}
+        found = {} if self.embeddings is None else {"model.embed_tokens.rows": self.embeddings[:ROWS]}
         for name, layer in self.layers.items():
             found[f"{name}.down"], found[f"{name}.up"] = layer.down, layer.up
         return {name: tensor.detach().bfloat16().contiguous() for name, tensor in found.items()}
@@ -99,14 +105,15 @@ class Change:
 
         tensors = load_file(file)
         with torch.no_grad():
-            self.embeddings[:ROWS].copy_(tensors["model.embed_tokens.rows"])
+            if self.embeddings is not None:
+                self.embeddings[:ROWS].copy_(tensors["model.embed_tokens.rows"])
             for name, layer in self.layers.items():
                 layer.down.copy_(tensors[f"{name}.down"])
                 layer.up.copy_(tensors[f"{name}.up"])
 
 
-def make_trainable(model: Any, *, rank: int = RANK, seed: int = 0) -> Change:
-    """Freeze a Llama, in place, but for a low-rank part of every projection and the first rows of its embeddings."""
+def make_trainable(model: Any, *, rank: int = RANK, embeddings: bool = True, seed: int = 0) -> Change:
+    """Freeze a Llama, in place, but for a low-rank part of every projection and the first rows of its `embeddings`."""
     torch.manual_seed(seed)
     model.requires_grad_(False)
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and n.endswith("_proj")]
@@ -115,10 +122,12 @@ def make_trainable(model: Any, *, rank: int = RANK, seed: int = 0) -> Change:
         parent, _, child = name.rpartition(".")
         made[name] = LowRank(layer, rank)
         setattr(model.get_submodule(parent), child, made[name])
-    embeddings = model.model.embed_tokens.weight
-    trained = (torch.arange(len(embeddings)) < ROWS)[:, None]
-    embeddings.requires_grad_(True).register_hook(lambda gradient: gradient * trained)
-    return Change(layers=made, embeddings=embeddings)
+    if not embeddings:
+        return Change(layers=made, embeddings=None)
+    table = model.model.embed_tokens.weight
+    trained = (torch.arange(len(table)) < ROWS)[:, None]
+    table.requires_grad_(True).register_hook(lambda gradient: gradient * trained)
+    return Change(layers=made, embeddings=table)
 
 
 def encode(tokenizer: Any, lesson: Lesson) -> Encoded:
@@ -152,6 +161,14 @@ def loss_of(model: Any, batch: list[Encoded]) -> Tensor:
     return (losses * weight[used]).sum() / weight[used].sum()
 
 
+def optimizer_of(change: Change, course: Course) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return what trains a change, and its learning rate over the steps of a course."""
+    optimizer = torch.optim.AdamW(change.parameters, lr=course.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / WARM_UP, (1 - step / course.steps) / DECAY)
+    )
+
+
 def teach(
     model: Any, change: Change, tokenizer: Any, lessons: Iterator[Lesson], course: Course
 ) -> Iterator[dict[str, float]]:
@@ -159,10 +176,7 @@ def teach(
 
     Every step sees a mixture of forms; it is computed in a few parts of similar length, to save padding.
     """
-    optimizer = torch.optim.AdamW(change.parameters, lr=course.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / WARM_UP, (1 - step / course.steps) / DECAY)
-    )
+    optimizer, schedule = optimizer_of(change, course)
     size = course.conversations // PARTS
     started = time.time()
     for step in range(1, course.steps + 1):
