@@ -106,6 +106,9 @@ def compare(
         "saturation": comparison.saturations_frame(saturations),
         "bottleneck": comparison.bottlenecks_frame(bottlenecks),
     }
+    if csv or parquet or latex:
+        found = comparison.effects(data.series, gates, margins=data.margins, primary_only=not everything)
+        tables["effects"] = comparison.effects_frame(found)
     export(tables, csv=csv, parquet=parquet, latex=latex)
 
 

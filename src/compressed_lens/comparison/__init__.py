@@ -3,6 +3,7 @@
 from compressed_lens.comparison.bottleneck import Bottleneck, LossPair, bottlenecks, bottlenecks_frame
 from compressed_lens.comparison.correlation import Agreement, agreements, agreements_frame
 from compressed_lens.comparison.curves import VariantCurve, curves, curves_frame
+from compressed_lens.comparison.effects import Effect, effects, effects_frame
 from compressed_lens.comparison.frames import figures_frame, metrics_table
 from compressed_lens.comparison.measures import Figure, figures
 from compressed_lens.comparison.mosaic import HopTable, hop_tables, hop_tables_frame
@@ -25,6 +26,7 @@ __all__ = [
     "USES",
     "Agreement",
     "Bottleneck",
+    "Effect",
     "Figure",
     "GroupLoss",
     "HopTable",
@@ -45,6 +47,8 @@ __all__ = [
     "choices_frame",
     "curves",
     "curves_frame",
+    "effects",
+    "effects_frame",
     "figures",
     "figures_frame",
     "hop_tables",
