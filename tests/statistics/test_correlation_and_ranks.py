@@ -41,8 +41,40 @@ def test_interval_is_that_of_plain_resampling(clustered: bool) -> None:
         picked = generator.integers(0, units.max() + 1, units.max() + 1)
         rows = np.concatenate([np.flatnonzero(units == unit) for unit in picked])
         draws.append(stats.spearmanr(x[rows], y[rows]).statistic)
-    found = correlation(x, y, clusters=units if clustered else None, replicates=6000, seed=1)
+    clusters = units if clustered else None
+    found = correlation(x, y, clusters=clusters, replicates=6000, method="percentile", seed=1)
     assert [found.low, found.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
+    assert found.method == "percentile"
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("clustered", [False, True])
+def test_standard_error_is_that_of_a_little_more_weight(levels: int, clustered: bool) -> None:
+    """Every item many times over, and one unit once more: the literal change of the correlation."""
+    generator = np.random.default_rng(levels)
+    x = generator.integers(0, levels, 24)
+    y = x // 2 + generator.integers(0, levels, 24)
+    unit = np.sort(generator.integers(0, 9, 24)) if clustered else np.arange(24)
+    times, changes = 2000, []
+    rho = stats.spearmanr(x, y).statistic
+    for label in np.unique(unit):
+        repeats = times + (unit == label)
+        moved = stats.spearmanr(np.repeat(x, repeats), np.repeat(y, repeats)).statistic
+        changes.append((moved - rho) * times)
+    units = len(changes)
+    error = math.sqrt(sum(change**2 for change in changes) * units / (units - 1))
+    half = stats.t.ppf(0.975, units - 1) * error / (1 - rho**2)
+    found = correlation(x, y, clusters=unit if clustered else None, seed=0)
+    expected = np.tanh([math.atanh(rho) - half, math.atanh(rho) + half])
+    assert [found.low, found.high] == pytest.approx(expected, abs=2e-3)
+    assert found.method == "jackknife"
+
+
+def test_a_perfect_correlation_has_the_interval_of_its_resamples() -> None:
+    found = correlation(range(9), range(9), seed=0)
+    assert (found.estimate, found.low, found.high, found.method) == (pytest.approx(1.0), 1.0, 1.0, "percentile")
+    with pytest.raises(DataError, match="One of: jackknife"):
+        correlation([1, 2], [1, 2], method="bca", seed=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +93,7 @@ def test_a_thin_table_keeps_a_wide_interval() -> None:
     assert found.method == "jeffreys" and found.low < found.estimate < 0.2 < found.high
     same = correlation([1, 0, 1, 0, 1, 0], [1, 0, 1, 0, 1, 0], seed=0)
     assert same.estimate == same.high == pytest.approx(1) and same.low < 0.8
-    assert correlation([1, 0] * 20, [1, 0, 0, 1] * 10, seed=0).method == "percentile"
+    assert correlation([1, 0] * 20, [1, 0, 0, 1] * 10, seed=0).method == "jackknife"
 
 
 @pytest.mark.parametrize("table", [(0.8, 0.05, 0.1, 0.05), (0.4, 0.1, 0.1, 0.4)])

@@ -56,6 +56,7 @@ def test_intervals_are_those_of_resampling_one_by_one(statistic: Statistic, clus
         statistic=statistic,
         clusters=clusters,
         replicates=300,
+        method="percentile",
         seed=2,
     )
     expected = resampled(rows, plain, units, seed=2, replicates=300)
@@ -71,6 +72,7 @@ def test_intervals_are_those_of_resampling_one_by_one(statistic: Statistic, clus
         statistic=statistic,
         clusters=clusters,
         replicates=300,
+        method="percentile",
         seed=2,
     )
     both = np.column_stack([NLL, TOKENS, other, other_tokens])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,11 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from compressed_lens.errors import DataError
 from compressed_lens.statistics.interval import NORMAL, Interval, normal_quantile
+from compressed_lens.statistics.resampling import LEAST_ERROR, resamples
+from compressed_lens.statistics.student import student_quantile
 
 Floats = NDArray[np.float64]
 Statistic = Literal["mean", "median", "exp_ratio"]
+SummaryMethod = Literal["studentized", "percentile"]
 
 _CELLS_PER_CHUNK = 4_000_000
+_NOTHING = 1e-12
+_LARGEST = 700.0
 
 
 def summary(values: ArrayLike, over: ArrayLike | None = None, *, statistic: Statistic) -> float:
@@ -39,9 +45,10 @@ def summary_interval(
     clusters: ArrayLike | None = None,
     replicates: int = 10_000,
     confidence: float = 0.95,
+    method: SummaryMethod = "studentized",
     seed: int,
 ) -> Interval:
-    """Percentile bootstrap interval of a `summary`.
+    """Bootstrap interval of a `summary`.
 
     Args:
         values: Shape [n]; NaN where not applicable.
@@ -50,10 +57,14 @@ def summary_interval(
         clusters: Label of each value's independent unit, shape [n]; whole units are resampled.
         replicates: Bootstrap resamples.
         confidence: Nominal coverage.
+        method: "studentized" (as of `paired_bootstrap`; that of "exp_ratio" on the scale of its logarithm) or
+            "percentile". A median has no standard error that small samples would tell: it always gets percentiles.
         seed: Seed of the resampling.
     """
     sample = _Sample.of(_rows(values, over, statistic), clusters)
-    return sample.interval((slice(None),), statistic, replicates=replicates, confidence=confidence, seed=seed)
+    return sample.interval(
+        (slice(None),), statistic, replicates=replicates, confidence=confidence, method=method, seed=seed
+    )
 
 
 def paired_summary(
@@ -66,6 +77,7 @@ def paired_summary(
     clusters: ArrayLike | None = None,
     replicates: int = 10_000,
     confidence: float = 0.95,
+    method: SummaryMethod = "studentized",
     seed: int,
 ) -> tuple[Interval, float]:
     """Interval and p of `summary(other) - summary(base)` over the items that apply on both sides.
@@ -81,10 +93,11 @@ def paired_summary(
         clusters: As for `summary_interval`.
         replicates: Bootstrap resamples, and random swaps.
         confidence: Nominal coverage.
+        method: As for `summary_interval`.
         seed: Seed of both.
 
     Returns:
-        The percentile bootstrap interval, items resampled in pairs; and the two-sided p of "no difference" by swapping
+        The bootstrap interval, items resampled in pairs; and the two-sided p of "no difference" by swapping
         the two sides of random units: (1 + #{|swapped difference| >= |difference|}) / (1 + replicates), 1 where nothing
         differs, NaN where no pair applies.
 
@@ -100,7 +113,9 @@ def paired_summary(
     width = sides[0].shape[1]
     halves = (slice(width, None), slice(width))
     sample = _Sample.of(np.hstack(sides), clusters)
-    interval = sample.interval(halves, statistic, replicates=replicates, confidence=confidence, seed=seed)
+    interval = sample.interval(
+        halves, statistic, replicates=replicates, confidence=confidence, method=method, seed=seed
+    )
     if not sample.units:
         return interval, float("nan")
     least = abs(interval.estimate) * (1 - 1e-9)
@@ -142,7 +157,14 @@ class _Sample:
             yield generator.integers(0, below, size=(min(size, replicates - start), self.units))
 
     def interval(
-        self, sides: tuple[slice, ...], statistic: Statistic, *, replicates: int, confidence: float, seed: int
+        self,
+        sides: tuple[slice, ...],
+        statistic: Statistic,
+        *,
+        replicates: int,
+        confidence: float,
+        method: SummaryMethod,
+        seed: int,
     ) -> Interval:
         """Bootstrap the statistic of one side (a slice of columns), or the first side's minus the second's."""
         z = normal_quantile(confidence)
@@ -151,16 +173,17 @@ class _Sample:
             first, *rest = (_weighted(self.rows[:, side], weights, statistic) for side in sides)
             return first - rest[0] if rest else first
 
+        if method not in {"studentized", "percentile"}:
+            raise DataError(f"A summary has no bootstrap '{method}'.", fix="One of: studentized, percentile.")
         n = len(self.rows)
         estimate = float(value(np.ones((1, n)))[0]) if n else float("nan")
         low = high = float("nan")
-        if self.units > 1:
-            parts = []
-            for drawn in self.chunks(replicates, self.units, np.random.default_rng(seed)):
-                flat = (drawn + np.arange(len(drawn))[:, None] * self.units).ravel()
-                counts = np.bincount(flat, minlength=drawn.size).reshape(drawn.shape)
-                parts.append(value(counts[:, self.unit].astype(np.float64)))
-            low, high = (float(b) for b in np.quantile(np.concatenate(parts), (NORMAL.cdf(-z), NORMAL.cdf(z))))
+        smooth = method == "studentized" and statistic != "median"
+        if self.units > 1 and smooth:
+            low, high = self._studentized(sides, statistic, replicates=replicates, confidence=confidence, seed=seed)
+        elif self.units > 1:
+            found = [value(weights[:, self.unit]) for _, weights in resamples(self.units, replicates, seed)]
+            low, high = (float(b) for b in np.quantile(np.concatenate(found), (NORMAL.cdf(-z), NORMAL.cdf(z))))
         return Interval(
             estimate=estimate,
             low=low,
@@ -169,8 +192,59 @@ class _Sample:
             dropped=self.dropped,
             units=self.units,
             confidence=confidence,
-            method="percentile" if self.units > 1 else "none",
+            method="none" if self.units <= 1 else "studentized" if smooth else "percentile",
         )
+
+    def _studentized(
+        self, sides: tuple[slice, ...], statistic: Statistic, *, replicates: int, confidence: float, seed: int
+    ) -> tuple[float, float]:
+        """Return the bounds of the studentized bootstrap, at each end the farther of its and Student's.
+
+        A side's statistic is f(r), r = sum(v) / sum(o) with o = 1 for a mean. Near a sample, unit u moves the
+        difference of the sides by the sum over them of ±f'(r) (v_u - r o_u) / sum(o), and the root of the sum of
+        squares of that is the standard error, in each replicate with its own sums. One exponential alone is taken on
+        the scale of its logarithm, where f(r) = r.
+        """
+        curved = statistic == "exp_ratio" and len(sides) > 1
+        columns, ratios = [], []
+        for side in sides:
+            values = self.rows[:, side]
+            over = values[:, 1] if statistic == "exp_ratio" else np.ones(len(values))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                ratios.append(float(values[:, 0].sum() / over.sum()))
+            columns += [values[:, 0] - ratios[-1] * over, over]
+        x = np.zeros((self.units, len(columns)))
+        np.add.at(x, self.unit, np.column_stack(columns))
+        products = (x[:, :, None] * x[:, None, :]).reshape(self.units, -1)
+        signs = (1.0, -1.0)
+
+        def off_and_error(weights: Floats) -> tuple[Floats, Floats]:
+            totals, squares = weights @ x, (weights @ products).reshape(len(weights), len(columns), len(columns))
+            off, slopes = np.zeros(len(weights)), np.zeros_like(totals)
+            for k, (ratio, sign) in enumerate(zip(ratios, signs, strict=False)):
+                moved = totals[:, 2 * k] / totals[:, 2 * k + 1]
+                off += sign * (np.exp(ratio) * np.expm1(moved) if curved else moved)
+                slopes[:, 2 * k] = sign * (np.exp(ratio + moved) if curved else 1.0) / totals[:, 2 * k + 1]
+                slopes[:, 2 * k + 1] = -moved * slopes[:, 2 * k]
+            spread = np.einsum("ri,rij,rj->r", slopes, squares, slopes)
+            return off, np.sqrt(np.maximum(spread, 0.0))
+
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            _, (error,) = off_and_error(np.ones((1, self.units)))
+            own = np.exp(ratios) if curved else np.array(ratios)
+            centre = float(own[0] - own[1:].sum())
+            low = high = centre
+            if error > _NOTHING * np.abs(own).max():
+                found = [off_and_error(weights) for _, weights in resamples(self.units, replicates, seed)]
+                off, errors = (np.concatenate(part) for part in zip(*found, strict=True))
+                quotients = off / np.maximum(errors, LEAST_ERROR * error)
+                least = student_quantile(confidence, self.units - 1) * math.sqrt(self.units / (self.units - 1))
+                ends = np.quantile(quotients[~np.isnan(quotients)], [(1 - confidence) / 2, (1 + confidence) / 2])
+                low, high = centre - error * max(ends[1], least), centre - error * min(ends[0], -least)
+        if statistic == "exp_ratio" and not curved:
+            # Two units of very different size: wide, but a number.
+            low, high = (float(np.exp(np.clip(end, -_LARGEST, _LARGEST))) for end in (low, high))
+        return float(low), float(high)
 
 
 def _rows(values: ArrayLike, over: ArrayLike | None, statistic: Statistic) -> Floats:
