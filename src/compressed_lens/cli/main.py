@@ -31,6 +31,7 @@ COMMANDS = {
     "gate": "gate",
     "compare": "compare",
     "rank": "rank",
+    "claims": "claims",
     "judges": "judges",
     "quantize": "quantize",
     "list": "listing",
