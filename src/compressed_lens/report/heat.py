@@ -101,7 +101,7 @@ def heat_maps(figures: Sequence[Figure]) -> Overview:
         maps.append(_map(primary, labels, title="Primary measures", of=lambda f: (FAMILY_TITLES[f.measure.family], "")))
         for family in FAMILY_TITLES:
             rest = [g for g in own if not g[0].measure.primary and g[0].measure.family == family]
-            title = f"{FAMILY_TITLES[family]}: {counted(len(rest), 'secondary measure')}"
+            title = f"{FAMILY_TITLES[family]}: {counted(len(rest), 'exploratory measure')}"
             if rest:
                 maps.append(_map(rest, labels, title=title, of=lambda f: (f.task, f.analysis), folded=True))
     return Overview(maps=tuple(maps), never=tuple(never))

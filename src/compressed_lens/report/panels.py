@@ -19,7 +19,7 @@ from compressed_lens.report.formatting import (
     value_bounds,
 )
 from compressed_lens.report.headline import Labels, anchor_of
-from compressed_lens.report.scale import change_label, padded, round_numbers
+from compressed_lens.report.scale import Bent, change_label, padded, padded_bent, round_numbers
 from compressed_lens.report.words import words as verdict_words
 
 FEW_PANELS = 40
@@ -33,6 +33,8 @@ FAMILY_TITLES = {
     "other": "Other measures",
 }
 
+_MARGINS = 8
+_GAP = 13.0
 SHOWN = frozenset({"worse", "better", "different"})
 
 
@@ -74,7 +76,7 @@ class Panel:
         zero: Place of no difference, in per cent of the width.
         margin: Left and right end of the band of differences that would not matter; None without a margin.
         floor: The same of the band that placebo variants reached; None without placebos.
-        scale_note: Margin and noise floor in words.
+        notes: Its good direction, margin and noise floor in words.
     """
 
     anchor: str
@@ -93,9 +95,14 @@ class Panel:
     zero: float
     margin: tuple[float, float] | None
     floor: tuple[float, float] | None
-    scale_note: str
+    notes: tuple[str, ...]
     ticks: tuple[tuple[float, str], ...]
     rows: tuple[ForestRow, ...]
+
+    @property
+    def confirmatory(self) -> bool:
+        """Whether verdicts on uses rest on it."""
+        return self.rows[0].figure.confirmatory
 
     @property
     def quiet(self) -> bool:
@@ -228,16 +235,17 @@ def _panel(group: Sequence[Figure], labels: Labels, key: str) -> Panel:
     floor = max((f.floor for f in group if f.floor is not None), default=None)
     bands = [end for size in (first.margin, floor) if size is not None for end in (-size, size)]
     ends = [0.0, *bands, *(end for paired in sound for end in (paired.estimate, paired.low, paired.high))]
-    low, high = padded([end for end in ends if not math.isnan(end)])
+    scale, ticks = _scale([end for end in ends if not math.isnan(end)], first.margin)
 
     def place(value: float) -> float:
-        return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 1)
+        return round(min(100.0, max(0.0, scale(value))), 1)
 
     def band(size: float | None) -> tuple[float, float] | None:
         return None if size is None else (place(-size), place(size))
 
     unit = first.measure.unit
     worse_left = {"higher": ("worse", "better"), "lower": ("better", "worse"), "neither": ("less", "more")}
+    direction = {"higher": "higher is better", "lower": "lower is better", "neither": ""}[first.measure.direction]
     left_word, right_word = worse_left[first.measure.direction]
     return Panel(
         anchor=anchor_of(first),
@@ -250,14 +258,14 @@ def _panel(group: Sequence[Figure], labels: Labels, key: str) -> Panel:
         primary=first.measure.primary,
         summary=first.measure.summary,
         unit=difference_unit(unit),
-        direction={"higher": "higher is better", "lower": "lower is better", "neither": ""}[first.measure.direction],
+        direction=direction,
         left_word=left_word,
         right_word=right_word,
         zero=place(0.0),
         margin=band(first.margin),
         floor=band(floor),
-        scale_note=_scale_note(first.margin, floor, unit),
-        ticks=tuple((place(tick), change_label(tick, unit)) for tick in round_numbers(low, high)),
+        notes=_notes(direction, first.margin, floor, unit),
+        ticks=tuple((place(tick), change_label(tick, unit)) for tick in ticks),
         rows=tuple(_forest_row(figure, place) for figure in group),
     )
 
@@ -286,12 +294,24 @@ def _forest_row(figure: Figure, place: Callable[[float], float]) -> ForestRow:
     )
 
 
-def _scale_note(margin: float | None, floor: float | None, unit: str) -> str:
-    name = difference_unit(unit)
-    told = f"margin ±{difference(margin, unit, sign=False)} {name}" if margin is not None else ""
-    if floor is not None:
-        told += f"{'; ' if told else ''}noise floor ±{difference(floor, unit, sign=False)} {name}"
-    return told
+def _scale(ends: Sequence[float], margin: float | None) -> tuple[Callable[[float], float], list[float]]:
+    """Return a scale in per cent and its round numbers: bent where the margin would be too narrow to be seen."""
+    if margin is not None and margin > 0 and max(map(abs, ends)) > _MARGINS * margin:
+        low, high = padded_bent(min(ends), max(ends), knee=margin)
+        bent = Bent(low, high, margin)
+        return bent, bent.round_numbers(gap=_GAP)
+    low, high = padded(ends)
+    return lambda value: 100 * (value - low) / (high - low), round_numbers(low, high)
+
+
+def _notes(direction: str, margin: float | None, floor: float | None, unit: str) -> tuple[str, ...]:
+    bands = (("margin", margin), ("noise floor", floor))
+    told = [
+        f"{name} ±{difference(band, unit, sign=False)} {difference_unit(unit)}"
+        for name, band in bands
+        if band is not None
+    ]
+    return (*((direction,) if direction else ()), *told)
 
 
 def mark(figure: Figure) -> str:

@@ -13,7 +13,7 @@ from compressed_lens.comparison.uses import USES, UseVerdict
 from compressed_lens.report.formatting import DASH, MINUS, listed, number, size
 from compressed_lens.report.headline import Labels, anchor_of
 from compressed_lens.report.labels import Spot, placed
-from compressed_lens.report.scale import log_numbers
+from compressed_lens.report.scale import Bent, change_label, log_numbers, padded_bent
 
 Kind = Literal["full", "front", "dominated", "failed", "placebo"]
 
@@ -22,7 +22,8 @@ Ticks = tuple[tuple[float, str], ...]
 WIDTH, HEIGHT = 300.0, 190.0
 """Smallest size of a drawing in pixels: labels that do not collide in it do not in a wider one."""
 _ENDS = (-1.5, 1.5)
-_STEPS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+_GAP = 11.0
+_FOOT = 100.0
 _ROOM = 0.09
 
 
@@ -263,21 +264,21 @@ def _chart(
     marks = []
     for row in drawn:
         kind = kinds.get(row.variant, "placebo" if row.placebo and row.gate == "passed" else "failed")
-        y, y_raw = y_of(row.worth), y_of(row.worth, cut=False)
+        y = y_of(row.worth)
         told = f"{row.variant}: {cost.told(costs[row.variant])}"
         if row.figure is not None:
             told += f"; {_margins(row.worth)} margins at worst ({labels.place(row.figure)})"
-        ranged = not math.isnan(row.low) and kind != "placebo" and y == y_raw
+        ranged = not math.isnan(row.low) and kind != "placebo" and y <= _FOOT
         marks.append(
             Mark(
                 variant=row.variant,
                 kind="full" if row.figure is None else kind,
                 front=kind == "front",
                 x=x_of(costs[row.variant]),
-                y=y,
-                top=y_of(row.high) if ranged else None,
-                bottom=y_of(row.low) if ranged else None,
-                beyond=y != y_raw,
+                y=min(y, _FOOT),
+                top=max(y_of(row.high), 0.0) if ranged else None,
+                bottom=min(y_of(row.low), _FOOT) if ranged else None,
+                beyond=y > _FOOT,
                 label=None,
                 title=told + {"failed": "; failed the integrity gate", "placebo": "; placebo"}.get(kind, ""),
             )
@@ -313,27 +314,15 @@ def _across(costs: Sequence[float], told: Callable[[float], str]) -> tuple[Calla
     return place, tuple((place(tick), told(tick)) for tick in log_numbers(math.exp(low), math.exp(high)))
 
 
-class _Upright:
-    """A scale of margins: even up to about one, then ever denser, so that a ruin and a trifle share one drawing."""
+def _upright(values: Sequence[float]) -> tuple[Callable[[float], float], Ticks]:
+    """Return a scale of margins, one margin of loss and of gain always on it, and its round numbers."""
+    ends = [value for value in (*values, *_ENDS) if not math.isnan(value)]
+    scale = Bent(*padded_bent(min(ends), max(ends), knee=1.0), knee=1.0)
 
-    def __init__(self, values: Sequence[float]) -> None:
-        ends = [math.asinh(v) for v in (*values, *_ENDS) if not math.isnan(v)]
-        room = _ROOM * (max(ends) - min(ends))
-        self._low, self._high = min(ends) - room, max(ends) + room
+    def place(value: float) -> float:
+        return round(100 - scale(value), 1)
 
-    def __call__(self, value: float, *, cut: bool = True) -> float:
-        place = 100 * (self._high - math.asinh(value)) / (self._high - self._low)
-        return round(min(100.0, max(0.0, place)) if cut else place, 1)
-
-    def ticks(self) -> Ticks:
-        values = [0.0, *(sign * step for step in _STEPS for sign in (1, -1))]
-        inside = sorted(v for v in values if self._low <= math.asinh(v) <= self._high)
-        return tuple((self(v), f"{MINUS if v < 0 else '+' if v else ''}{abs(v):g}") for v in inside)
-
-
-def _upright(values: Sequence[float]) -> tuple[_Upright, Ticks]:
-    scale = _Upright(values)
-    return scale, scale.ticks()
+    return place, tuple((place(tick), change_label(tick, "")) for tick in scale.round_numbers(gap=_GAP))
 
 
 def _path(points: Sequence[tuple[float, float]], better: Literal["left", "right"]) -> str:

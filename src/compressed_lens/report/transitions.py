@@ -125,7 +125,7 @@ def transition_groups(transitions: Iterable[Transition]) -> tuple[TransitionGrou
 
 
 def transition_families(transitions: Iterable[Transition]) -> tuple[TransitionFamily, ...]:
-    """Return the primary metrics' transitions by family, then all secondary ones."""
+    """Return the primary metrics' transitions by family, then all others."""
     groups = transition_groups(transitions)
     few = len(groups) <= FEW_PANELS
     primary: dict[str, list[TransitionGroup]] = {}
@@ -140,7 +140,7 @@ def transition_families(transitions: Iterable[Transition]) -> tuple[TransitionFa
     if rest:
         found.append(
             TransitionFamily(
-                title=counted(len(rest), "secondary metric"), primary=False, open=few and not primary, groups=rest
+                title=counted(len(rest), "exploratory measure"), primary=False, open=few and not primary, groups=rest
             )
         )
     return tuple(found)
