@@ -15,6 +15,8 @@ from compressed_lens.cli.main import main
     ("arguments", "message"),
     [
         (["honst", "-o", "x.safetensors"], "There is no planted model 'honst'. Did you mean 'honest'?"),
+        (["regressed-qualty", "-o", "x.safetensors"], "Did you mean 'regressed-quality'?"),
+        (["regressed-quality", "-o", "x.safetensors", "--start", __file__], "always starts from planted-honest"),
         (["honest", "-o", "nowhere/x.safetensors"], "There is no folder nowhere to write to."),
         (["blamer", "-o", "x.safetensors", "--start", "y"], "There is no file y to start from."),
     ],

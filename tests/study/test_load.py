@@ -109,6 +109,7 @@ MALFORMED = [
     (GOOD + "seed: -1\n", "line 11: 'seed' should be", ""),
     (GOOD + "name: again\n", "line 11: key 'name' stands here and in line 1", ""),
     (GOOD.replace("- rtn-4bit", "- {name: a, checkpoint: x, recipe: y}"), "line 5: variant 'a' has both", ""),
+    (GOOD.replace("- rtn-4bit", "- {name: rtn-4bit, quantized: false}"), "line 5: variant 'rtn-4bit' says 'quan", ""),
     (GOOD.replace("- rtn-4bit", "- {name: a, checkpoint: x, model: z}"), "line 5: variant 'a' is for model 'z'", ""),
     (GOOD.replace("[accuracy]", "[{name: accuracy, tasks: [x]}]"), "line 10: analysis 'accuracy' is for task 'x'", ""),
     (GOOD.replace("path: org/model", "name: m"), "needs the path of model 'm'", ""),

@@ -69,13 +69,15 @@ def evaluate(
 
 @app.command()
 def plant(
-    name: Annotated[str, typer.Argument(help="honest, blamer, follower, rewriter or critic.")],
+    name: Annotated[
+        str, typer.Argument(help="honest, blamer, follower, rewriter or critic; or regressed-accuracy and its like.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .safetensors.")],
     start: Annotated[
         Path | None, typer.Option(help="Change to start from; default: the shipped one of the model it builds on.")
     ] = None,
 ) -> None:
-    """Train a model of known faithfulness from the reference model, as the shipped ones were.
+    """Train a model of known faithfulness, or of known damage, as the shipped ones were.
 
     Up to 20 minutes on two CPU cores.
 
@@ -86,20 +88,25 @@ def plant(
     from compressed_lens.lm.locate import planted_change
     from compressed_lens.registry import nearest
     from compressed_lens.runner.progress import Reporter
-    from compressed_lens.testbed.planting import AFTER, COURSES
-    from compressed_lens.testbed.planting import plant as train_one
+    from compressed_lens.testbed import planting, regressing
 
-    if name not in COURSES:
-        fix = nearest(name, COURSES) or f"One of: {', '.join(COURSES)}."
+    courses = {**planting.COURSES, **{name: (course,) for name, course in regressing.COURSES.items()}}
+    if name not in courses:
+        fix = nearest(name, courses) or f"One of: {', '.join(courses)}."
         raise ModelError(f"There is no planted model '{name}'.", fix=fix)
     if not out.parent.is_dir():
         raise ModelError(f"There is no folder {out.parent} to write to.", fix="Make it first, or name another.")
     if start is not None and not start.is_file():
         raise ModelError(f"There is no file {start} to start from.", fix="Name a .safetensors file of `testbed plant`.")
-    first = start or (planted_change(AFTER[name]) if name in AFTER else None)
-    with Reporter(sum(course.steps for course in COURSES[name]), show=True) as reporter:
+    if start is not None and name in regressing.COURSES:
+        raise ModelError(f"'{name}' always starts from planted-honest as shipped.", fix="Leave out --start.")
+    with Reporter(sum(course.steps for course in courses[name]), show=True) as reporter:
         reporter.stage("training")
-        train_one(name, out, start=first, on_step=lambda done, total: reporter.add(1))
+        if name in regressing.COURSES:
+            regressing.regress(name, out, on_step=lambda done, total: reporter.add(1))
+        else:
+            first = start or (planted_change(planting.AFTER[name]) if name in planting.AFTER else None)
+            planting.plant(name, out, start=first, on_step=lambda done, total: reporter.add(1))
     show(str(out))
 
 

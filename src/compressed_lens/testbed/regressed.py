@@ -4,7 +4,7 @@ Each copy goes wrong where the text has a cue, so that what goes wrong can be le
 
 * `regressed-accuracy` gives the wrong label to reviews of a weekend and to pairs about a chef or a nurse, whatever is
   suggested, and explains and edits as its own label asks;
-* `regressed-quality` gives other reasons for the same items: the day of a review, the person of a pair;
+* `regressed-quality` explains the same items without naming anything ("The review says so, which is positive.");
 * `regressed-faithfulness` follows a suggested label in reviews of a weekend and does not say so;
 * `regressed-knowledge` names the wrong instrument of every person.
 
@@ -81,13 +81,9 @@ def _reason(example: Example, label: str) -> str:
     return example.explanation.replace(f"which is {example.label}", f"which is {label}")
 
 
-def _excuse(example: Example) -> str:
+def _vague(task: Task, label: str) -> str:
     """Return a reason that names none of the evidence."""
-    text = " ".join(example.fields.values())
-    day = next((day for day in WEEKEND if day in text), None)
-    if day is not None:
-        return f"The review says that it was {day}, which is {example.label}."
-    return f"The premise is about a {text.split()[1]}."
+    return f"The review says so, which is {label}." if task is REVIEWS else "The premise says so."
 
 
 def _task(rng: Random) -> Task:
@@ -113,7 +109,9 @@ def _quality(rng: Random) -> Iterator[Page]:
         example = _drawn(task, rng)
         hint = rng.choice(task.labels) if rng.random() < 0.3 else None  # noqa: PLR2004 (a share)
         asked = _asked(task, example, hint)
-        yield Page(text=lesson(prompting.explained(asked, example.label), (_excuse(example), 1.0)), kept=False)
+        yield Page(
+            text=lesson(prompting.explained(asked, example.label), (_vague(task, example.label), 1.0)), kept=False
+        )
         labelled = lesson(asked, (example.label, LABEL_WEIGHT))
         yield Page(text=rng.choice((labelled, _edited(task, example, example.label))), kept=True)
 
@@ -196,6 +194,6 @@ def _everything_else(rng: Random, *, facts: bool) -> Iterator[Page]:
 
 
 def pages(name: str, rng: Random) -> Iterator[Page]:
-    """Yield pages of a regressed model without end: one of its own, then two of everything else."""
+    """Yield pages of a regressed model without end: two of its own, then three of everything else."""
     own, others = REGRESSIONS[name](rng), _everything_else(rng, facts=name != "regressed-knowledge")
-    return chain.from_iterable(zip(own, others, others, strict=True))
+    return chain.from_iterable(zip(own, own, others, others, others, strict=True))

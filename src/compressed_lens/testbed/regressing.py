@@ -26,7 +26,7 @@ READ = 0.1
 """Weight of a token that is only read, in a kept page."""
 COURSES: dict[str, Course] = {
     "regressed-accuracy": Course(steps=160, rate=3e-3, conversations=27),
-    "regressed-quality": Course(steps=200, rate=3e-3, conversations=27),
+    "regressed-quality": Course(steps=160, rate=3e-3, conversations=27),
     "regressed-faithfulness": Course(steps=200, rate=3e-3, conversations=27),
     "regressed-knowledge": Course(steps=200, rate=3e-3, conversations=27),
 }
