@@ -11,7 +11,7 @@ from compressed_lens.analyses.base import Curve, Family, Metric, Picture, Record
 from compressed_lens.analyses.labels import choose
 from compressed_lens.analyses.settings import at_least_one
 from compressed_lens.explanations import prompting
-from compressed_lens.lm.distributions import Against, Likeliest
+from compressed_lens.lm.distributions import ROUNDING, Against, Likeliest
 from compressed_lens.lm.protocol import Ask, Generate, Generation, Inspect, Inspection, Prompt, Score, Scores
 from compressed_lens.tasks.base import Item, Task, TaskKind
 
@@ -19,12 +19,15 @@ _NOT_FINITE = Record(values={}, failed="a next-token distribution is not finite"
 
 
 def label_divergence(full: Mapping[str, float], own: Mapping[str, float]) -> float:
-    """Return KL(full || own) over labels, in nats, at least 0, from unnormalised log-probabilities of the same labels.
+    """Return KL(full || own) over labels from unnormalised log-probabilities of the same labels.
+
+    In nats, at least 0; 0 below `ROUNDING`.
 
     Source: Dutta et al. 2024 (arXiv 2407.09141), section 3.
     """
     p, q = (_normalised(side) for side in (full, own))
-    return max(0.0, sum(math.exp(p[label]) * (p[label] - q[label]) for label in p))
+    total = sum(math.exp(p[label]) * (p[label] - q[label]) for label in p)
+    return total if total >= ROUNDING else 0.0
 
 
 def _normalised(scores: Mapping[str, float]) -> dict[str, float]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+ROUNDING = 1e-9
+"""KL, in nats, below which two distributions count as equal: what rounding in a batch of another size leaves."""
+
 _HERE = "compressed_lens.lm.inside.distributions"
 
 

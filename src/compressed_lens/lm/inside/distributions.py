@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from compressed_lens.errors import ModelError
-from compressed_lens.lm.distributions import Against, Likeliest
+from compressed_lens.lm.distributions import ROUNDING, Against, Likeliest
 from compressed_lens.lm.inside.inside import Inside
 from compressed_lens.lm.protocol import Inspect
-
-# KL of a model against itself when its logits were rounded otherwise, as in a batch of another size.
-_ROUNDING = 1e-9
 
 Read = Callable[[Inspect, tuple[int, ...], Tensor], dict[str, Any]]
 
@@ -99,10 +96,10 @@ def _parts(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def _divergence(other: Tensor, own: Tensor) -> Tensor:
-    """Return KL(other || own) of each row of log-probabilities, in nats; what rounding makes of equal rows is 0."""
+    """Return KL(other || own) of each row of log-probabilities, in nats; 0 below `ROUNDING`."""
     terms = torch.where(other == -torch.inf, 0.0, other.exp() * (other - own))
     total = terms.sum(dim=1)
-    return torch.where(total < _ROUNDING, 0.0, total)
+    return torch.where(total < ROUNDING, 0.0, total)
 
 
 def _packed(tokens: Tensor, parts: Tensor) -> str:
