@@ -31,10 +31,17 @@ def write_report(run_folder: Path | str) -> Path:
     Raises:
         RunError: There is no run, its file is damaged, or the folder cannot be written.
     """
-    folder = Path(run_folder)
-    run = RunData.read(folder)
-    computed = run.figures
-    compared = Comparisons.of(run, computed)
+    run = RunData.read(Path(run_folder))
+    return write_files(run, Comparisons.of(run, run.figures))
+
+
+def write_files(run: RunData, compared: Comparisons) -> Path:
+    """Write the same files from what is read and computed already.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    folder, computed = run.folder, run.figures
     footer = _footer(folder)
     _replace(folder / "metrics.csv", figures_frame(computed).write_csv())
     if compared.curves:
