@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from compressed_lens.claims.claim import FACTUAL_KNOWLEDGE, SELF_EXPLANATIONS, Part, Recomputed, claim, unpublished
-from compressed_lens.claims.own import EIGHT_BIT, FOUR_BIT
+from compressed_lens.claims.own import EIGHT_BIT, FOUR_BIT, Target
 from compressed_lens.claims.own_changes import change, within
 from compressed_lens.claims.own_knowledge import counted, last_layers, saturation
 from compressed_lens.claims.published import (
@@ -77,7 +77,7 @@ def queries(tables: Published) -> Recomputed:
     uses=(RECALL,),
     formula="largest |quantized - full| of the five 8-bit cells, with Newcombe's unpaired intervals (n = 9,696 each). "
     "Follows if all are below 1 point.",
-    own=within(FACTUAL_KNOWLEDGE, ("recall", "recall"), margin=0.01, among=EIGHT_BIT),
+    own=within(FACTUAL_KNOWLEDGE, Target("recall", "recall"), margin=0.01, among=EIGHT_BIT),
 )
 def eight_bit(tables: Published) -> Recomputed:
     """Take the largest change at 8 bits."""
@@ -105,7 +105,7 @@ def eight_bit(tables: Published) -> Recomputed:
     uses=(RECALL,),
     formula="full - quantized of the 4-bit cells but the suspect one; follows if each lies in its model's band and "
     "its unpaired interval leaves out zero.",
-    own=change(FACTUAL_KNOWLEDGE, ("recall", "recall"), expected="negative", among=FOUR_BIT),
+    own=change(FACTUAL_KNOWLEDGE, Target("recall", "recall"), expected="negative", among=FOUR_BIT),
 )
 def four_bit(tables: Published) -> Recomputed:
     """Hold the losses at 4 bits to their bands."""
@@ -330,7 +330,7 @@ CLAIMS = (
     unpublished(
         id="fkr-neurons", paper=FACTUAL_KNOWLEDGE, section="3.3; 6 no. 4", mark="B", why=_FIGURES,
         statement="Of 300 knowledge neurons fewer stay above the threshold after quantization.",
-        own=change(FACTUAL_KNOWLEDGE, ("neurons", "survivors"), expected="negative"),
+        own=change(FACTUAL_KNOWLEDGE, Target("neurons", "survivors"), expected="negative"),
     ),
     unpublished(
         id="fkr-last-layers", paper=FACTUAL_KNOWLEDGE, section="3.3; 6 no. 4", mark="B", own=last_layers, why=_FIGURES,

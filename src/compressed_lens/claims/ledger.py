@@ -55,8 +55,10 @@ class Entry:
     @property
     def standing(self) -> str:
         """The verdicts of the runs in a word: the decided ones first, each with its count."""
-        counts = Counter(figure.verdict for figure in self.own)
-        return ", ".join(name if len(self.own) == 1 else f"{counts[name]} {name}" for name in _VERDICTS if counts[name])
+        counts = Counter(figure.verdict for figure in self.own if figure.what)
+        if not counts:
+            return "no figure" if self.own else ""
+        return ", ".join(f"{counts[name]} {name}" for name in _VERDICTS if counts[name])
 
 
 def find(name: str) -> Claim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -72,6 +72,32 @@ class OwnFigure:
     why: str
 
 
+@dataclass(frozen=True)
+class Target:
+    """What to look for in a run.
+
+    Attributes:
+        method: Analysis, by its name in the registry.
+        metric: One of its measures.
+        where: Settings that the paper's way of doing it has; series with others are another method.
+    """
+
+    method: str
+    metric: str
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method}.{self.metric}"
+
+
+FLIPS = Target("counterfactual", "flip_rate_hard", {"method": ("fizle-naive", "fizle-guided")})
+DISTANCE = Target("counterfactual", "distance", {"method": ("fizle-naive", "fizle-guided")})
+SELF_CHECK = Target("self_consistency", "faithful", {"explanation": ("counterfactual",)})
+EDIT_TEST = Target("edit_test", "faithful")
+BIASING = Target("biasing", "faithful")
+CC_SHAP = Target("cc_shap", "cc_shap")
+
+
 @dataclass(frozen=True, kw_only=True)
 class OwnRun:
     """A run's outcomes, lined up.
@@ -133,14 +159,15 @@ class OwnRun:
                 found[variant.name] = name
         return found
 
-    def measured(self, method: str, metric: str) -> list[tuple[Series, Measure]]:
-        """Return every series of an analysis, by its name in the registry, with one of its measures."""
+    def measured(self, target: Target) -> list[tuple[Series, Measure]]:
+        """Return every series of the target's analysis and settings with its measure."""
         return [
             (one, measure)
             for one in self.series
-            if one.method == method and any(one.outcomes.get(FULL, ()))
+            if one.method == target.method and any(one.outcomes.get(FULL, ()))
+            if all(one.settings.get(key) in values for key, values in target.where.items())
             for measure in one.measures
-            if measure.name == metric
+            if measure.name == target.metric
         ]
 
     def place(self, model: str, task: str, analysis: str) -> Series:

@@ -14,6 +14,7 @@ from compressed_lens.claims.own import (
     OwnRun,
     Shows,
     Sign,
+    Target,
     averaged,
     figure,
     inside,
@@ -25,7 +26,6 @@ from compressed_lens.comparison.measures import CONFIDENCE, SEED, figures
 from compressed_lens.comparison.series import Measure, Series
 from compressed_lens.statistics import FEW_CHANGES, Interval, paired_bootstrap
 
-Target = tuple[str, str]
 REPLICATES = 2_000
 _HALF = 0.5
 
@@ -35,7 +35,7 @@ def change(paper: Paper, *targets: Target, expected: Sign, among: Sequence[str] 
 
     Args:
         paper: Whose setting counts as comparable.
-        targets: (analysis in the registry, measure).
+        targets: What to look for.
         expected: Sign of "quantized minus full precision" as stated, in the measure's own unit.
         among: The quantizers that the statement is about.
         about: The one model that it is about.
@@ -53,8 +53,8 @@ def _asked(
 ) -> Own:
     def own(run: OwnRun) -> tuple[OwnFigure, ...]:
         found = []
-        for method, metric in targets:
-            for series, measure in run.measured(method, metric):
+        for target in targets:
+            for series, measure in run.measured(target):
                 variants = run.recorded(series, among)
                 if variants:
                     change, few = average_change(series, measure, tuple(variants))
@@ -70,13 +70,18 @@ def _asked(
                             quantizers=variants.values(),
                             model=series.model,
                             task=series.task,
-                            remark=few,
+                            remark=f"{few} {_scorer(series)}".strip(),
                         )
                     )
-        names = " or ".join(f"{method}.{metric}" for method, metric in targets)
+        names = " or ".join(map(str, targets))
         return tuple(found) or without(run, f"The run has no {names} under {', '.join(among)}.")
 
     return own
+
+
+def _scorer(series: Series) -> str:
+    scorer = series.settings.get("scorer")
+    return f"Scored by {scorer}." if scorer else ""
 
 
 def average_change(series: Series, measure: Measure, variants: Sequence[str]) -> tuple[Interval, str]:
@@ -99,7 +104,7 @@ def kept(paper: Paper, *targets: Target) -> Own:
     """Ask a run whether most items keep their status and more are lost than gained; one figure a variant."""
 
     def own(run: OwnRun) -> tuple[OwnFigure, ...]:
-        pairs = [one for method, metric in targets for one in run.measured(method, metric)]
+        pairs = [one for target in targets for one in run.measured(target)]
         chosen = [replace(series, measures=(measure,)) for series, measure in pairs]
         found = []
         for t in transitions(chosen, figures(chosen, run.variants)):

@@ -7,7 +7,18 @@ import math
 import numpy as np
 
 from compressed_lens.claims.claim import SELF_EXPLANATIONS, Own
-from compressed_lens.claims.own import OwnFigure, OwnRun, Shows, figure, paper_name, shown, sides, without
+from compressed_lens.claims.own import (
+    DISTANCE,
+    FLIPS,
+    OwnFigure,
+    OwnRun,
+    Shows,
+    figure,
+    paper_name,
+    shown,
+    sides,
+    without,
+)
 from compressed_lens.claims.own_changes import average_change
 from compressed_lens.comparison import size_choices, size_trends
 from compressed_lens.comparison.series import FULL
@@ -19,7 +30,7 @@ _SECONDS = 3600
 def standard_errors(run: OwnRun) -> tuple[OwnFigure, ...]:
     """Return the standard error of each label flip rate at full precision, in points."""
     found: tuple[OwnFigure, ...] = ()
-    for series, measure in run.measured("counterfactual", "flip_rate_hard"):
+    for series, measure in run.measured(FLIPS):
         values = series.column(FULL, measure)
         known = values[~np.isnan(values)]
         if len(known):
@@ -32,7 +43,7 @@ def standard_errors(run: OwnRun) -> tuple[OwnFigure, ...]:
                 n=len(known),
                 why=f"Arithmetic for this run's {len(known)} items; the statement is about 500.",
             )
-    return found or without(run, "The run has no counterfactual.flip_rate_hard.")
+    return found or without(run, f"The run has no {FLIPS}.")
 
 
 def larger_choice(*methods: str) -> Own:
@@ -100,7 +111,7 @@ def size_trend(*methods: str) -> Own:
 def rewrites(run: OwnRun) -> tuple[OwnFigure, ...]:
     """Return the share of edits at full precision that change more words than the original had, in per cent."""
     found: tuple[OwnFigure, ...] = ()
-    for series, measure in run.measured("counterfactual", "distance"):
+    for series, measure in run.measured(DISTANCE):
         values = series.column(FULL, measure)
         known = values[~np.isnan(values)]
         if len(known):
@@ -112,7 +123,7 @@ def rewrites(run: OwnRun) -> tuple[OwnFigure, ...]:
                 n=len(known),
                 why="Shown for the reader: the statement is about one cell of another model.",
             )
-    return found or without(run, "The run has no counterfactual.distance.")
+    return found or without(run, f"The run has no {DISTANCE}.")
 
 
 def eight_bit_kernels(run: OwnRun) -> tuple[OwnFigure, ...]:

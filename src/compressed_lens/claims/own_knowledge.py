@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from compressed_lens.claims.claim import FACTUAL_KNOWLEDGE, Own
-from compressed_lens.claims.own import OwnFigure, OwnRun, Shows, averaged, figure, inside, sides, without
+from compressed_lens.claims.own import OwnFigure, OwnRun, Shows, Target, averaged, figure, inside, sides, without
 from compressed_lens.claims.own_changes import REPLICATES
 from compressed_lens.comparison import bottlenecks, curves, saturations
 from compressed_lens.comparison.measures import CONFIDENCE, SEED
@@ -103,7 +103,7 @@ def last_layers(run: OwnRun) -> tuple[OwnFigure, ...]:
 def hop_losses(run: OwnRun) -> tuple[OwnFigure, ...]:
     """Ask a run whether the first hop loses more than the second."""
     found = []
-    for series, first in run.measured("two_hop", "first_hop"):
+    for series, first in run.measured(Target("two_hop", "first_hop")):
         second = next(measure for measure in series.measures if measure.name == "second_hop")
         variants = run.recorded(series)
         if not variants:
@@ -135,17 +135,20 @@ def hop_losses(run: OwnRun) -> tuple[OwnFigure, ...]:
 
 
 def bridge_bottleneck(run: OwnRun) -> tuple[OwnFigure, ...]:
-    """Ask a run whether kinds of chain that lose a hop lose the two-hop prompt, too."""
+    """Ask a run whether kinds of chain that lose hop one lose the two-hop prompt, too."""
     found = []
-    for b in bottlenecks([one for one in run.series if one.method == "two_hop"], run.gates):
+    known = [b for b in bottlenecks([s for s in run.series if s.method == "two_hop"], run.gates) if b.level == "groups"]
+    contrast = {(b.model, b.task, b.variant): b.correlation.estimate for b in known if b.first[1] == "second_hop"}
+    for b in known:
         short = run.quantized(b.model).get(b.variant)
-        if b.level != "groups" or short is None:
+        if b.first[1] != "first_hop" or short is None:
             continue
         series, c = run.place(b.model, b.task, b.second[0]), b.correlation
+        second = contrast.get((b.model, b.task, b.variant), math.nan)
         found.append(
             figure(
                 run,
-                f"Spearman of the losses of {b.first[1]} and {b.second[1]} over kinds of chain",
+                "Spearman of the losses of hop one and of the two-hop prompt over kinds of chain",
                 (c.estimate, c.low, c.high),
                 n=c.n,
                 unit="rho",
@@ -154,6 +157,7 @@ def bridge_bottleneck(run: OwnRun) -> tuple[OwnFigure, ...]:
                 quantizers=(short,),
                 model=b.model,
                 task=b.task,
+                remark="" if math.isnan(second) else f"Of hop two, for contrast: {second:.2f}.",
             )
         )
     return tuple(found) or without(run, "The run has no two_hop over kinds of chain under these quantizers.")
@@ -162,7 +166,7 @@ def bridge_bottleneck(run: OwnRun) -> tuple[OwnFigure, ...]:
 def same_answers(run: OwnRun) -> tuple[OwnFigure, ...]:
     """Ask a run whether bib4 and bib8 are within 1 point of each other on two hops."""
     found = []
-    for series, measure in run.measured("two_hop", "two_hop"):
+    for series, measure in run.measured(Target("two_hop", "two_hop")):
         names = {short: name for name, short in run.recorded(series, ("bib4", "bib8")).items()}
         if len(names) < _TWO:
             continue

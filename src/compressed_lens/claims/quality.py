@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 
 from compressed_lens.claims.claim import SELF_EXPLANATIONS, Part, Recomputed, claim
+from compressed_lens.claims.own import DISTANCE, Target
 from compressed_lens.claims.own_changes import change
 from compressed_lens.claims.published import TABLE_ONE, Change, Published, mean_gain, select, signs, unpaired_difference
 from compressed_lens.statistics import rate_interval
@@ -136,7 +137,7 @@ def _counts(tables: Published, ends: str, caution: str, stated: Sequence[int] = 
     mark="A",
     uses=(TABLE_ONE,),
     formula="quantized cells below full precision; follows if the counts are the stated ones.",
-    own=change(SELF_EXPLANATIONS, ("bartscore", "bartscore"), expected="negative"),
+    own=change(SELF_EXPLANATIONS, Target("bartscore", "bartscore"), expected="negative"),
 )
 def bartscore(tables: Published) -> Recomputed:
     """Recount BARTScore."""
@@ -151,7 +152,7 @@ def bartscore(tables: Published) -> Recomputed:
     mark="A",
     uses=(TABLE_ONE,),
     formula="quantized cells below full precision; follows if the counts are the stated ones.",
-    own=change(SELF_EXPLANATIONS, ("tigerscore", "tigerscore"), expected="negative"),
+    own=change(SELF_EXPLANATIONS, Target("tigerscore", "tigerscore"), expected="negative"),
 )
 def tigerscore(tables: Published) -> Recomputed:
     """Recount TIGERScore."""
@@ -166,7 +167,7 @@ def tigerscore(tables: Published) -> Recomputed:
     mark="D",
     uses=(TABLE_ONE,),
     formula="quantized cells above full precision; follows if they outnumber those below, in each data set.",
-    own=change(SELF_EXPLANATIONS, ("perplexity", "perplexity"), expected="positive"),
+    own=change(SELF_EXPLANATIONS, Target("perplexity", "perplexity"), expected="positive"),
 )
 def perplexity(tables: Published) -> Recomputed:
     """Recount perplexity."""
@@ -181,7 +182,7 @@ def perplexity(tables: Published) -> Recomputed:
     mark="D",
     uses=(TABLE_ONE,),
     formula="quantized cells above full precision; follows if they outnumber those below, in each data set.",
-    own=change(SELF_EXPLANATIONS, ("counterfactual", "distance"), expected="positive"),
+    own=change(SELF_EXPLANATIONS, DISTANCE, expected="positive"),
 )
 def edit_size(tables: Published) -> Recomputed:
     """Recount the edit distance."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from compressed_lens.claims.claim import FACTUAL_KNOWLEDGE, Part, Recomputed, claim, unpublished
+from compressed_lens.claims.own import Target
 from compressed_lens.claims.own_changes import change
 from compressed_lens.claims.own_knowledge import bridge_bottleneck, counted, hop_losses, same_answers
 from compressed_lens.claims.published import RECALL, ROUNDING, TWO_HOPS, Change, Published
@@ -290,8 +291,8 @@ CLAIMS = (
         statement="EntRec and CnstScore of quantized Llama3-8B are above full precision in deep layers.",
         why="Shown as a figure, and of a model whose full-precision accuracies look faulty (fkr-llama-full).",
         own=change(
-            FACTUAL_KNOWLEDGE, ("entity_recall", "entity_recall"), ("consistency", "consistency"), expected="positive",
-            about="Llama3-8B",
+            FACTUAL_KNOWLEDGE, Target("entity_recall", "entity_recall"), Target("consistency", "consistency"),
+            expected="positive", about="Llama3-8B",
         ),
     ),
     unpublished(

@@ -21,9 +21,7 @@ _FILE = "FILE"
 
 @app.command()
 def claims(
-    runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs to hold beside.", metavar="[RUN]...")
-    ] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of runs to hold beside.", metavar="RUN")] = None,
     *,
     claim: Annotated[str | None, typer.Option(help="Show one claim in full.", metavar="ID")] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="Write the whole ledger.", metavar=_FILE)] = None,
@@ -90,7 +88,10 @@ def _show_one(entry: Entry, tables: Published) -> None:
 
     one, found = entry.claim, entry.recomputed
     show(f"{one.id}: {one.statement}")
-    show(f"\nSource    {one.paper.arxiv}, {one.paper.title}; {one.section}. Mark {one.mark}: {MARKS[one.mark]}.")
+    show(
+        f"\nSource    arXiv {one.paper.arxiv}, {one.paper.title}; our notes on it, {one.section}. Mark {one.mark}: "
+        f"{MARKS[one.mark]}."
+    )
     if one.stated is not None:
         show(f"Stated    {told(one.stated, one.unit)}")
     show(f"Tables    {'; '.join(f'{name} ({SOURCES[name]})' for name in one.uses) or 'none'}")
@@ -109,14 +110,31 @@ def _show_one(entry: Entry, tables: Published) -> None:
             [(" ".join(filter(None, (d.model, d.variant, d.column))) or "all", d.mark, d.doubt) for d in doubts],
         )
     if entry.own:
-        show("\nOur runs")
-        rows_of_runs = [
-            (f.run, f.what, f.model, f.task, " ".join(f.quantizers), told(f.value, f.unit, f.low, f.high), f.n,
-             f.verdict, f.why)
-            for f in entry.own
-        ]  # fmt: skip
-        heads = ["run", "what", "model", "task", "quantizers", "value [95 %]", "n", "verdict", "why"]
-        show_table(heads, rows_of_runs)
+        _show_runs(entry)
+
+
+def _show_runs(entry: Entry) -> None:
+    from compressed_lens.claims.wording import told
+
+    show("\nOur runs")
+    figures = [figure for figure in entry.own if figure.what]
+    if figures:
+        rows = [
+            (
+                f.run,
+                f.what,
+                f.model,
+                f.task,
+                " ".join(f.quantizers),
+                told(f.value, f.unit, f.low, f.high),
+                f.n,
+                f.verdict,
+            )
+            for f in figures
+        ]
+        show_table(["run", "what", "model", "task", "quantizers", "value [95 %]", "n", "verdict"], rows)
+    for why in dict.fromkeys((figure.run, figure.why) for figure in entry.own):
+        show(": ".join(why))
 
 
 def _ends(low: float | None, high: float | None) -> str:
