@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import permutations
 
 import numpy as np
@@ -90,11 +91,54 @@ def test_the_interval_of_alpha_covers_and_narrows() -> None:
     for found in (small, large):
         assert found.low < 1 / (1 + 0.49 + 1 / 12) < found.high
         assert found.low < found.estimate < found.high
-        assert found.method == "percentile"
+        assert found.method == "studentized"
     assert large.high - large.low < (small.high - small.low) / 2
     again = alpha_interval(OBSERVERS, replicates=50, seed=1)
     assert again == alpha_interval(OBSERVERS, replicates=50, seed=1)
     assert (again.n, again.units, again.dropped) == (40, 11, 1)
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_percentiles_are_those_of_resampling_one_by_one(level: Level) -> None:
+    drawn = np.random.default_rng(3).integers(0, 11, size=(200, 11))
+    kept = OBSERVERS[:, [c for c in range(12) if (~np.isnan(OBSERVERS[:, c])).sum() > 1]]
+    alphas = np.array([by_pairs(kept[:, picks], level) for picks in drawn])
+    found = alpha_interval(OBSERVERS, level=level, replicates=200, method="percentile", seed=3)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(alphas, [0.025, 0.975])), abs=1e-9)
+
+
+def with_error(table: np.ndarray, level: Level) -> tuple[float, float]:
+    """log(1 - alpha) and its error, from every unit a thousand times and one of them once more."""
+    times, own = 1000, math.log(1 - krippendorff_alpha(table, level=level))
+    often = np.repeat(table, times, axis=1)
+    many = math.log(1 - krippendorff_alpha(often, level=level))
+    changes = [math.log(1 - krippendorff_alpha(np.c_[often, unit], level=level)) - many for unit in table.T]
+    return own, times * math.sqrt(float(((np.array(changes) - np.mean(changes)) ** 2).sum()))
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_studentized_intervals_are_those_of_resampling_one_by_one(level: Level) -> None:
+    generator = np.random.default_rng(1)
+    table = np.round(generator.normal(3, 1, 12) + generator.normal(0, 0.8, (3, 12)))
+    table[0, :4] = NAN
+    own, error = with_error(table, level)
+    quotients = []
+    for picks in np.random.default_rng(3).integers(0, 12, size=(60, 12)):
+        its, its_error = with_error(table[:, picks], level)
+        quotients.append((its - own) / max(its_error, error / 4))
+    first, last = np.quantile(quotients, [0.05, 0.95])
+    found = alpha_interval(table, level=level, replicates=60, confidence=0.9, seed=3)
+    expected = (1 - math.exp(own - error * first), 1 - math.exp(own - error * last))
+    assert (found.low, found.high) == pytest.approx(expected, abs=0.01) and found.method == "studentized"
+
+
+def test_hardly_any_disagreement_is_no_certainty() -> None:
+    table = np.tile(np.arange(1.0, 6.0), (2, 8))
+    assert alpha_interval(table, seed=0).low == 1.0
+    table[0, 0] = 2.0
+    for level in ("nominal", "ordinal", "interval"):
+        found = alpha_interval(table, level=level, seed=0)
+        assert 0.6 < found.low < found.estimate - 0.001 and found.estimate < found.high <= 1.0
 
 
 # Marginals (3, 3, 4) and (3, 4, 3). Four of ten pairs disagree, three by one and one by two; by chance 0.67 would, at

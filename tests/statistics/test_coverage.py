@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compressed_lens.statistics import bootstrap_means, correlation, paired_bootstraps, rate_interval
+from compressed_lens.statistics import (
+    alpha_interval,
+    bootstrap_means,
+    correlation,
+    krippendorff_alpha,
+    paired_bootstraps,
+    rate_interval,
+)
+from compressed_lens.statistics.agreement import Level
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -145,6 +153,23 @@ def test_correlations_are_covered(rho: float, cuts: tuple[list[float], list[floa
     held = []
     for trial in range(1000):
         found = correlation(*draw(np.random.default_rng((n, trial)), n), replicates=500, seed=trial)
+        held.append(found.low <= truth <= found.high)
+    holds(np.array(held))
+
+
+@pytest.mark.parametrize(
+    ("n", "level"), [(50, "nominal"), (50, "ordinal"), (50, "interval"), (500, "ordinal")]
+)  # fmt: skip
+def test_alpha_is_covered(n: int, level: Level) -> None:
+    def panel(g: np.random.Generator, units: int) -> Floats:
+        ratings = np.digitize(g.normal(size=units) + g.normal(0, 1.0, (3, units)), RATINGS[1]).astype(float)
+        ratings[g.random(ratings.shape) < 0.1] = np.nan
+        return ratings
+
+    truth = krippendorff_alpha(panel(np.random.default_rng(7), 200_000), level=level)
+    held = []
+    for trial in range(800):
+        found = alpha_interval(panel(np.random.default_rng((n, trial)), n), level=level, replicates=400, seed=trial)
         held.append(found.low <= truth <= found.high)
     holds(np.array(held))
 

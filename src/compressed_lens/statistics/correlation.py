@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -113,7 +113,7 @@ def correlation(
             unit = np.unique(np.asarray(clusters)[both], return_inverse=True)[1].reshape(-1)
         ranked = _Ranked(kinds)
         estimate, units = float(ranked.rho(np.ones((1, n)))[0]), int(unit.max()) + 1
-        table = np.bincount(of_x * _TWO + of_y, minlength=_CELLS) if two_valued else np.empty(0)
+        table = np.bincount(of_x * _TWO + of_y, minlength=_CELLS) if two_valued else np.empty(0, dtype=np.intp)
         error = ranked.error(unit) if units > 1 else 0.0
         if two_valued and clusters is None and table.min() < _FEW:
             used, drawn = "jeffreys", _phi_of_tables(table, replicates, seed)
@@ -189,7 +189,7 @@ class _Ranked:
         return above[:, self._level[side]]
 
 
-def _phi_of_tables(counts: NDArray[np.intp], replicates: int, seed: int) -> Floats:
+def _phi_of_tables(counts: NDArray[np.signedinteger[Any]], replicates: int, seed: int) -> Floats:
     """Return phi of 2 x 2 tables drawn from Dirichlet(counts + 1/2), shape [replicates]."""
     drawn = np.random.default_rng(seed).dirichlet(counts + 0.5, size=replicates)
     a, b, c, d = drawn.T
