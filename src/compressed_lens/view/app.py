@@ -12,9 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from compressed_lens.errors import LensError
-from compressed_lens.report.build import report_page
 from compressed_lens.view.guard import App, Guard
-from compressed_lens.view.page import served
 from compressed_lens.view.query import Query, Show
 from compressed_lens.view.snapshot import RunView, Snapshot
 
@@ -78,9 +76,8 @@ def create_app(folder: Path, *, names: Collection[str] = ()) -> App:
 
     @app.get("/")
     def page() -> HTMLResponse:
-        found = served(view.page()) or served(report_page(folder))
-        assert found is not None, "our own page has an explorer"
-        return HTMLResponse(found[0], headers={"content-security-policy": f"{found[1]}; frame-ancestors 'none'"})
+        text, policy = view.page()
+        return HTMLResponse(text, headers={"content-security-policy": f"{policy}; frame-ancestors 'none'"})
 
     @app.get("/api/series")
     def all_series() -> dict[str, Any]:

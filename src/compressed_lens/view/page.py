@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from compressed_lens.report.explorer import script
+
 _BLOCKS = re.compile(r'<script type="application/json" class="series"[^>]*>[^<]*</script>\n?')
 _POLICY = re.compile(r'(<meta http-equiv="Content-Security-Policy" content=")([^"]*)(">)')
 _EXPLORER = '<div id="explorer" hidden>'
@@ -14,10 +16,10 @@ def served(text: str) -> tuple[str, str] | None:
     """Return a report's page whose explorer asks the server, and the Content-Security-Policy to send with it.
 
     The policy is the page's own, except that it may fetch from where it comes from. None for a page that another
-    version has written, in which there is no such explorer.
+    version has written.
     """
     policy = _POLICY.search(text)
-    if policy is None or _CLOSED not in policy[2] or text.count(_EXPLORER) != 1:
+    if policy is None or _CLOSED not in policy[2] or text.count(_EXPLORER) != 1 or script() not in text:
         return None
     allowed = policy[2].replace(_CLOSED, f"{_CLOSED} connect-src 'self';")
     text = _POLICY.sub(lambda match: match[1] + allowed + match[3], text, count=1)

@@ -18,6 +18,7 @@ from compressed_lens.report.explorer import head
 from compressed_lens.report.formatting import visible
 from compressed_lens.report.items import Items, item_contents, said
 from compressed_lens.store import Store
+from compressed_lens.view.page import served
 from compressed_lens.view.query import Found, Query, find
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class RunView:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._kept: OrderedDict[Key, Snapshot] = OrderedDict()
-        self._page: tuple[float, str] | None = None
+        self._page: tuple[float, tuple[str, str]] | None = None
         self._reading, self._building = Lock(), Lock()
         with Store.open(folder):
             pass
@@ -184,20 +185,29 @@ class RunView:
                 self._kept.popitem(last=False)
             return kept
 
-    def page(self) -> str:
-        """Return the report: the folder's report.html if nothing was recorded since it was written, else a new one."""
+    def page(self) -> tuple[str, str]:
+        """Return the report as it is served, and its Content-Security-Policy.
+
+        The folder's report.html is used if nothing was recorded since it was written; else a new one is made.
+        """
         with self._building:
             with Store.open(self.folder) as store:
                 changed = store.last_change()
-            file = self.folder / "report.html"
-            try:
-                if file.stat().st_mtime >= changed:
-                    return file.read_text(encoding="utf-8")
-            except OSError:
-                pass  # no report yet, or not for us to read
+            found = self._written(changed)
+            if found is not None:
+                return found
             if self._page is None or self._page[0] < changed:
-                self._page = (changed, report_page(self.folder))
+                made = served(report_page(self.folder))
+                assert made is not None, "our own page has our own explorer"
+                self._page = (changed, made)
             return self._page[1]
+
+    def _written(self, changed: float) -> tuple[str, str] | None:
+        file = self.folder / "report.html"
+        try:
+            return served(file.read_text(encoding="utf-8")) if file.stat().st_mtime >= changed else None
+        except OSError:
+            return None  # no report yet, or not for us to read
 
     def _stamp(self) -> tuple[tuple[int, int], ...]:
         stamps = []
