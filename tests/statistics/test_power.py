@@ -56,7 +56,7 @@ def decided_by_means(difference: float, sd: float, n: int, margin: float | None,
 def test_at_the_number_named_80_percent_of_samples_are_decided(
     difference: float, changed: float, margin: float | None
 ) -> None:
-    sd = math.sqrt((changed - difference**2) * 40 / 39)
+    sd = math.sqrt(changed - difference**2)
     n = items_to_decide(difference, sd, margin, pairs=40, rate=True, direction="higher")
     assert n is not None and n > 40
     assert 0.77 <= decided_by_rates((changed - difference) / 2, (changed + difference) / 2, n, margin, 1) <= 0.86
@@ -71,7 +71,7 @@ def test_no_change_at_all_still_needs_items() -> None:
     for pairs, standing in ((n - 1, ""), (n, "equivalent")):
         interval = paired_rate_interval(0, 0, pairs)
         assert stands(interval.low, interval.high, pairs=pairs, margin=0.02, direction="higher") == standing
-    assert items_to_decide(0.0, 0.0, 0.02, pairs=400, rate=True, direction="higher") == 400
+    assert items_to_decide(0.0, 0.0, 0.02, pairs=400, rate=True, direction="higher") == 401
     assert items_to_decide(0.0, 0.0, 0.5, pairs=4, rate=False, direction="higher") == 20
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "rank": "rank",
     "claims": "claims",
     "judges": "judges",
+    "power": "power",
     "quantize": "quantize",
     "list": "listing",
     "doctor": "doctor",

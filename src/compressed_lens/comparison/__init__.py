@@ -5,6 +5,7 @@ from compressed_lens.comparison.correlation import Agreement, agreements, agreem
 from compressed_lens.comparison.curves import VariantCurve, curves, curves_frame
 from compressed_lens.comparison.effects import Effect, effects, effects_frame
 from compressed_lens.comparison.frames import figures_frame, metrics_table
+from compressed_lens.comparison.items import Reach, reaches, reaches_frame
 from compressed_lens.comparison.measures import Figure, figures
 from compressed_lens.comparison.mosaic import HopTable, hop_tables, hop_tables_frame
 from compressed_lens.comparison.outcomes import OutcomeTable, outcome_tables
@@ -35,6 +36,7 @@ __all__ = [
     "Ranked",
     "Ranking",
     "Saturation",
+    "Reach",
     "SizeChoice",
     "SizeTrend",
     "Transition",
@@ -61,6 +63,8 @@ __all__ = [
     "ranking",
     "rankings",
     "rankings_frame",
+    "reaches",
+    "reaches_frame",
     "saturations",
     "saturations_frame",
     "size_choices",

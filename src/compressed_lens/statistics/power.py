@@ -138,21 +138,21 @@ def items_to_decide(
         sd: Estimated standard deviation of the paired differences. With clusters, that of the clusters' means.
         margin: The loss that would matter, above zero; None where there is none: only a difference can then be shown.
         pairs: Independent pairs (clusters) the estimates rest on.
-        rate: Whether the measure is a yes or no; sd and difference then say how many items change either way.
+        rate: Whether the measure is a yes or no; sd² + difference² is then the share of items that change.
         direction: Whether "higher" or "lower" is better; without meaning where there is no margin.
         tests: Tests that share a correction: a difference then counts as shown at 5 % / tests.
         floor: Noise floor; a difference up to it is never shown.
 
     Returns:
-        At least `pairs` and `FEWEST_PAIRS`; None where no number would (no difference and no margin; a difference of
-        at most the floor that is not within the margin) and where nothing was estimated.
+        More than `pairs`, which did not decide, and at least `FEWEST_PAIRS`; None where no number would (no difference
+        and no margin; a difference of at most the floor that is not within the margin) and where nothing was estimated.
     """
     if pairs < 1 or math.isnan(difference) or math.isnan(sd):
         return None
     signed = -difference if direction == "lower" else difference
     if rate:
-        # Back to what the estimates came from: mean of the squared changes, each of them 0 or 1.
-        sd = math.sqrt(max(sd * sd * (pairs - 1) / pairs, abs(signed) - signed * signed, 0.0))
+        # No fewer items change than the difference alone needs.
+        sd = math.sqrt(max(sd * sd, abs(signed) - signed * signed, 0.0))
     truth = _Truth(signed, sd, rate)
     alpha = ALPHA / max(1, tests)
     z = normal_quantile(1 - ALPHA)
@@ -163,10 +163,9 @@ def items_to_decide(
         # The two exclude each other until they leave no room between them.
         return lower + upper
 
-    needed = max(FEWEST_PAIRS, pairs)
     if chance(_LARGEST) < POWER:
         return None
-    return _smallest(lambda n: chance(n) >= POWER, at_least=needed)
+    return _smallest(lambda n: chance(n) >= POWER, at_least=max(FEWEST_PAIRS, pairs + 1))
 
 
 class _Truth:

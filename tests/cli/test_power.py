@@ -1,0 +1,86 @@
+"""`clens power`: questions before a study, and the reach of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from compressed_lens.cli.main import main
+from compressed_lens.statistics import items_for_margin, items_for_rates
+
+
+def test_questions_about_a_yes_or_no(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", "--flips", "0.05", "--difference", "0.02", "--margin", "0.02", "--items", "500"]) == 0
+    said = dict(line.split("\t") for line in capsys.readouterr().out.splitlines() if "\t" in line)
+    assert said["items to show a difference of 0.02"] == f"{items_for_rates(0.035, 0.015):,}"
+    within = said["items to show equivalence within ±0.02, if there is no difference"]
+    assert within == f"{items_for_margin(0.02, 0.05**0.5, rate=True):,}"
+    assert said["difference that 500 items show"] == "0.028"
+
+
+def test_questions_about_an_amount(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", "--sd", "0.8", "--difference", "0.1", "--items", "200"]) == 0
+    said = capsys.readouterr().out
+    assert "\t503\n" in said and "\t0.158\n" in said
+    assert main(["power", "--flips", "0.01", "--items", "20"]) == 0
+    assert "none: no more than 0.01 of the items change" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--difference", "0.1"], "One spread is needed"),
+        (["--flips", "0.1", "--sd", "1", "--items", "5"], "One spread is needed"),
+        (["--flips", "0.1"], "Nothing is asked"),
+        (["--flips", "1.5", "--items", "5"], "spread is out of range"),
+        (["--sd", "1", "--margin", "-1"], "out of range"),
+        (["--flips", "0.01", "--difference", "0.02"], "no difference exceeds 0.01"),
+        (["--flips", "0.1", "--items", "5", "--csv", "x"], "Only the table of a run"),
+        (["x", "--flips", "0.1"], "spreads and margins of its own"),
+    ],
+)
+def test_impossible_questions(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+STUDY = """\
+name: small
+models: [reference]
+variants: [rtn-8bit, rtn-2bit]
+tasks: [{name: testbed-facts, limit: 24}]
+analyses: [recall]
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "study.yaml").write_text(STUDY)
+    assert main(["run", str(folder / "study.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
+    return folder / "run"
+
+
+def test_reach_of_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", str(run), "--csv", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("\t")[-2:] == ["verdict", "pairs to decide"]
+    told = {row["variant"]: row for row in pl.read_csv(tmp_path / "power.csv").to_dicts()}
+    assert told.keys() == {"rtn-8bit", "rtn-2bit"}
+    assert told["rtn-2bit"]["verdict"] == "worse" and told["rtn-2bit"]["needed"] is None
+    assert told["rtn-8bit"]["verdict"] == "undecided" and told["rtn-8bit"]["needed"] == 189
+    assert any(line.split("\t")[-1] == "189" for line in lines)
+
+
+def test_effects_are_exported_with_the_comparison(run: Path, tmp_path: Path) -> None:
+    assert main(["compare", str(run), "--csv", str(tmp_path)]) == 0
+    told = {row["variant"]: row for row in pl.read_csv(tmp_path / "effects.csv").to_dicts()}
+    assert told["rtn-2bit"]["mcnemar_p"] < 1e-4 and told["rtn-2bit"]["p_non_inferior"] > 0.99
+    assert told["rtn-8bit"]["mcnemar_p"] == 1.0
+
+
+def test_a_run_with_nothing_to_compare(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", str(finished)]) == 0
+    assert "no confirmatory measure of a variant beside full precision" in capsys.readouterr().out
