@@ -295,7 +295,7 @@ def _chart(
         y_ticks=y_ticks,
         zero=y_of(0.0),
         band=(y_of(1.0), y_of(-1.0)),
-        front=_path([(m.x, m.y) for m in on_front], cost.better),
+        front=staircase([(m.x, m.y) for m in on_front], cost.better),
         marks=_labelled(marks),
         title=title,
     )
@@ -325,7 +325,7 @@ def _upright(values: Sequence[float]) -> tuple[Callable[[float], float], Ticks]:
     return place, tuple((place(tick), change_label(tick, "")) for tick in scale.round_numbers(gap=_GAP))
 
 
-def _path(points: Sequence[tuple[float, float]], better: Literal["left", "right"]) -> str:
+def staircase(points: Sequence[tuple[float, float]], better: Literal["left", "right"]) -> str:
     """Return the front as a staircase: at any cost the worth of the best variant that costs no more."""
     if len(points) < 2:  # noqa: PLR2004
         return ""

@@ -10,10 +10,10 @@
   window.addEventListener("hashchange", reveal);
   reveal();
 
-  // Paper has no folds.
+  // Paper has no folds, and need not say twice what the panels say.
   let folded = [];
   window.addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
+    folded = [...document.querySelectorAll("details:not([open]):not(.screen-only *)")];
     for (const one of folded) one.open = true;
   });
   window.addEventListener("afterprint", () => { for (const one of folded) one.open = false; });
