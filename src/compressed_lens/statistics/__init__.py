@@ -14,6 +14,7 @@ from compressed_lens.statistics.correlation import Correlation, correlation
 from compressed_lens.statistics.effects import cliffs_delta, standardized_difference
 from compressed_lens.statistics.equivalence import FEWEST_PAIRS, MarginTest, margin_test, stands
 from compressed_lens.statistics.flips import Flips, flip_odds, flips, mcnemar_mid_p, mcnemar_p
+from compressed_lens.statistics.hierarchical import HierarchicalInterval, hierarchical_interval
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
 from compressed_lens.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm, max_statistic_p
 from compressed_lens.statistics.permutation import exact_sign_flip_p, sign_flip_p
@@ -36,6 +37,7 @@ __all__ = [
     "Concordance",
     "Correlation",
     "Flips",
+    "HierarchicalInterval",
     "Interval",
     "MarginTest",
     "PredictionPowered",
@@ -54,6 +56,7 @@ __all__ = [
     "exact_sign_flip_p",
     "flip_odds",
     "flips",
+    "hierarchical_interval",
     "holm",
     "items_for",
     "items_for_margin",
