@@ -19,9 +19,7 @@ from compressed_lens.report.scale import Bent, log_numbers, padded_bent
 
 HIT = Measure(name="hit", value="hit", direction="higher", unit="rate", summary="", primary=True, family="task")
 MISS = Measure(name="miss", value="miss", direction="lower", unit="rate", summary="", primary=True, family="task")
-LENGTH = Measure(
-    name="length", value="length", direction="neither", unit="words", summary="", primary=True, family="task"
-)
+WORDS = Measure(name="words", value="words", direction="neither", unit="", summary="", primary=True, family="task")
 ITEMS = 200
 
 
