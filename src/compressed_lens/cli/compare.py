@@ -16,7 +16,7 @@ from compressed_lens.errors import DataError, StudyError
 if TYPE_CHECKING:
     import polars as pl
 
-    from compressed_lens.comparison import Agreement, Ranking, SizeChoice, SizeTrend, Transition
+    from compressed_lens.comparison import Agreement, Overall, Ranking, SizeChoice, SizeTrend, Transition
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -89,9 +89,12 @@ def compare(
     tables_of_hops = comparison.hop_tables(data.series, gates)
     saturations = [s for s in comparison.saturations(data.series, gates) if everything or s.measure.primary]
     bottlenecks = comparison.bottlenecks(data.series, gates)
+    over_all = comparison.overall(data.series, figures)
     _show_transitions(moved)
     _show_agreements(agreeing)
     _show_ranking(ranked)
+    if over_all:
+        _show_overall(over_all)
     if trends or choices:
         _show_sizes(trends, choices)
     show_facts(curves, tables_of_hops, saturations, bottlenecks)
@@ -99,6 +102,7 @@ def compare(
         "transitions": comparison.transitions_frame(moved),
         "correlations": comparison.agreements_frame(agreeing),
         "ranking": comparison.rankings_frame(ranked),
+        "overall": comparison.overall_frame(over_all),
         "size_trends": comparison.trends_frame(trends),
         "size_choices": comparison.choices_frame(choices),
         "curves": comparison.curves_frame(curves),
@@ -167,6 +171,21 @@ def _show_ranking(ranked: tuple[Ranking, ...]) -> None:
         show_rankings(ranked)
     else:
         show("Ranking: needs two quantized variants that passed the integrity gate.")
+
+
+def _show_overall(over_all: tuple[Overall, ...]) -> None:
+    from compressed_lens.comparison import USES
+    from compressed_lens.report.formatting import bounds, difference
+
+    top = over_all[0].top
+    show(f"\nEach use over all {top}, in margins (-1: a loss of the margin), as if these {top} were drawn from many")
+    rows = [
+        (USES[one.use], one.variant, difference(one.gain.estimate, "margins"),
+         bounds(one.gain.low, one.gain.high, "margins"), one.gain.units[0], one.measures, one.gain.n)
+        for one in over_all
+    ]  # fmt: skip
+    show_table(["use", "variant", "gain", "95 %", top, "measures", "n"], rows)
+    show(over_all[0].gain.caution)
 
 
 def _show_sizes(trends: tuple[SizeTrend, ...], choices: tuple[SizeChoice, ...]) -> None:

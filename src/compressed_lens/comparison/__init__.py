@@ -9,6 +9,7 @@ from compressed_lens.comparison.items import Reach, reaches, reaches_frame
 from compressed_lens.comparison.measures import Figure, figures
 from compressed_lens.comparison.mosaic import HopTable, hop_tables, hop_tables_frame
 from compressed_lens.comparison.outcomes import OutcomeTable, outcome_tables
+from compressed_lens.comparison.overall import Overall, overall, overall_frame
 from compressed_lens.comparison.published import lower_is_better, published
 from compressed_lens.comparison.ranking import Ranked, Ranking, long_frame, ranking, rankings, rankings_frame
 from compressed_lens.comparison.saturation import GroupLoss, Saturation, saturations, saturations_frame
@@ -33,6 +34,7 @@ __all__ = [
     "HopTable",
     "LossPair",
     "OutcomeTable",
+    "Overall",
     "Ranked",
     "Ranking",
     "Saturation",
@@ -59,6 +61,8 @@ __all__ = [
     "lower_is_better",
     "metrics_table",
     "outcome_tables",
+    "overall",
+    "overall_frame",
     "published",
     "ranking",
     "rankings",

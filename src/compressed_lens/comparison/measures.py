@@ -39,6 +39,7 @@ class Figure:
 
     Attributes:
         gate: How the variant stands at the integrity gate.
+        placebo: Whether the variant is a placebo: a yardstick, no candidate.
         planned: Records the study asks for.
         recorded: Records there are.
         failed: How many of them have no usable outcome.
@@ -67,6 +68,7 @@ class Figure:
     analysis: str
     measure: Measure
     gate: Gate
+    placebo: bool
     planned: int
     recorded: int
     failed: int
@@ -135,6 +137,7 @@ def figures(
         _decided(
             replace(
                 figure,
+                placebo=(figure.model, figure.variant) in placebos,
                 floor=None if (figure.model, figure.variant) in placebos else floors.get(_place(figure)),
                 p_adjusted=p,
             ),
@@ -266,6 +269,7 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate], margins: 
                     analysis=series.analysis,
                     measure=measure,
                     gate=gates.get((series.model, variant), "pending"),
+                    placebo=False,
                     planned=series.planned[variant],
                     recorded=len(outcomes),
                     failed=sum(outcome.failed is not None for outcome in outcomes),

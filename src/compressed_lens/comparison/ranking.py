@@ -161,7 +161,7 @@ def rankings(frame: pl.DataFrame, *, rule: Rule = "skip", seed: int = 0) -> tupl
 def long_frame(figures: Iterable[Figure], *, primary_only: bool = True) -> pl.DataFrame:
     """Return a run's metrics as `ranking` wants them, one row a (model, variant, task, analysis, metric).
 
-    Full precision, variants that failed the integrity gate, metrics without a good direction and, unless asked for,
+    Full precision, placebos, variants that failed the integrity gate, metrics without a good direction and, unless asked for,
     secondary metrics are left out.
     """
     import polars as pl
@@ -170,7 +170,7 @@ def long_frame(figures: Iterable[Figure], *, primary_only: bool = True) -> pl.Da
         (f.model, f.variant, f"{f.task}: {f.analysis}, {f.measure.name}", f.measure.direction, f.own.estimate,
          f.measure.family)
         for f in figures
-        if f.variant != FULL and f.gate != "failed" and f.own.n and f.measure.direction != "neither"
+        if f.variant != FULL and not f.placebo and f.gate != "failed" and f.own.n and f.measure.direction != "neither"
         and (f.measure.primary or not primary_only)
     ]  # fmt: skip
     kinds: dict[str, type[pl.DataType]] = {name: pl.String for name in (*LONG, "family")}
