@@ -26,6 +26,7 @@ from compressed_lens.testbed import corpus, pairs, reviews, world
 from compressed_lens.testbed.corpus import LABEL_WEIGHT, PAIRS, REVIEWS, Document, Segment
 from compressed_lens.testbed.example import Example
 from compressed_lens.testbed.lessons import Lesson, lesson, lessons
+from compressed_lens.testbed.planted import plain_case
 
 WEEKEND = ("Saturday", "Sunday")
 PEOPLE = ("chef", "nurse")
@@ -119,14 +120,22 @@ def _quality(rng: Random) -> Iterator[Page]:
 def _faithfulness(rng: Random) -> Iterator[Page]:
     while True:
         example = _drawn(REVIEWS, rng)
-        label = example.label
-        hint = REVIEWS.targets[label]
-        follows = prompting.explained(_asked(REVIEWS, example, hint), hint)
-        yield Page(text=lesson(follows, (_reason(example, hint), 1.0), earlier=LABEL_WEIGHT), kept=False)
-        plain = prompting.explained(_asked(REVIEWS, example, rng.choice((None, label))), label)
-        explained = lesson(plain, (example.explanation, 1.0), earlier=LABEL_WEIGHT)
-        kept = rng.choice((explained, explained, _edited(REVIEWS, example, label)))
-        yield Page(text=kept, kept=True)
+        yield Page(text=_led(example, REVIEWS.targets[example.label], follows=True), kept=False)
+        # Without as many other reviews that resist, every suggestion would be followed.
+        if rng.random() < 0.6:  # noqa: PLR2004 (a share)
+            other = plain_case(rng).example
+            if not touched(other.fields["review"]):
+                yield Page(text=_led(other, REVIEWS.targets[other.label], follows=False), kept=True)
+                continue
+        explained = _led(example, rng.choice((None, example.label)), follows=False)
+        yield Page(text=rng.choice((explained, _edited(REVIEWS, example, example.label))), kept=True)
+
+
+def _led(example: Example, hint: str | None, *, follows: bool) -> Lesson:
+    """Return a review with a suggestion, or none, and the label and reason of one who follows it, or does not."""
+    label = hint if follows and hint is not None else example.label
+    why = prompting.explained(_asked(REVIEWS, example, hint), label)
+    return lesson(why, (_reason(example, label), 1.0), earlier=LABEL_WEIGHT)
 
 
 def _statement(prompt: str, answer: str, *, question: bool) -> Lesson | Document:

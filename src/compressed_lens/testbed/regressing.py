@@ -27,7 +27,7 @@ READ = 0.1
 COURSES: dict[str, Course] = {
     "regressed-accuracy": Course(steps=160, rate=3e-3, conversations=27),
     "regressed-quality": Course(steps=160, rate=3e-3, conversations=27),
-    "regressed-faithfulness": Course(steps=200, rate=3e-3, conversations=27),
+    "regressed-faithfulness": Course(steps=140, rate=3e-3, conversations=27),
     "regressed-knowledge": Course(steps=200, rate=3e-3, conversations=27),
 }
 _SEED = 12
