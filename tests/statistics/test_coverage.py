@@ -22,6 +22,7 @@ from compressed_lens.statistics import (
     rate_interval,
 )
 from compressed_lens.statistics.agreement import Level
+from compressed_lens.statistics.summaries import paired_summary, summary_interval
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -124,6 +125,33 @@ def test_differences_of_rates_are_covered(n: int, down: float, up: float) -> Non
     base = np.where(change == 0, np.random.default_rng(1).random(change.shape) < 0.5, change < 0)
     found = paired_bootstraps(base, base + change, replicates=1000, seed=0)
     holds(np.array([one.low <= up - down <= one.high for one in found]))
+
+
+def texts(g: np.random.Generator, n: int) -> tuple[Floats, Floats]:
+    """Negative log-likelihoods, and the tokens they are summed over."""
+    tokens = g.integers(3, 40, n).astype(float)
+    return tokens * 3 * g.gamma(4.0, 0.25, n), tokens
+
+
+@pytest.mark.parametrize("n", [50, 500])
+def test_ratios_are_covered(n: int) -> None:
+    held = []
+    for trial in range(1000 if n == 50 else 500):
+        values, tokens = texts(np.random.default_rng((n, trial)), n)
+        found = summary_interval(values, tokens, statistic="exp_ratio", replicates=500, seed=trial)
+        held.append(found.low <= math.exp(3) <= found.high)
+    holds(np.array(held))
+
+
+def test_differences_of_ratios_are_covered() -> None:
+    held, settings = [], {"statistic": "exp_ratio", "replicates": 500}
+    for trial in range(700):
+        generator = np.random.default_rng(trial)
+        base, tokens = texts(generator, 50)
+        other = base * (1 + generator.exponential(0.05, 50))
+        found, _ = paired_summary(base, other, tokens, tokens, seed=trial, **settings)  # type: ignore[arg-type]
+        held.append(found.low <= math.exp(3 * 1.05) - math.exp(3) <= found.high)
+    holds(np.array(held))
 
 
 def two_normals(rho: float) -> Callable[[np.random.Generator, int], tuple[Floats, Floats]]:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from compressed_lens.errors import DataError
+from compressed_lens.statistics import mean_interval
 from compressed_lens.statistics.summaries import Statistic, paired_summary, summary, summary_interval
 
 Floats = NDArray[np.float64]
@@ -80,6 +82,64 @@ def test_intervals_are_those_of_resampling_one_by_one(statistic: Statistic, clus
     assert (paired.low, paired.high) == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])))
 
 
+def one_more(rows: Floats, of: Callable[[Floats], float], units: NDArray[Any]) -> float:
+    """Standard error from literal influence: every row many times, and one unit once more."""
+    times = 4000
+    often, own = np.repeat(rows, times, axis=0), of(rows)
+    moved = [of(np.concatenate([often, rows[units == unit]])) - own for unit in np.unique(units)]
+    return times * math.sqrt(sum(move**2 for move in moved))
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_studentized_intervals_are_those_of_resampling_one_by_one(clustered: bool) -> None:
+    units = np.arange(14) // 2 if clustered else np.arange(14)
+    rows = np.column_stack([NLL, TOKENS, NLL * (1 + RNG.random(40)), TOKENS + 2])[:14]
+    rows[:, [0, 2]] /= 10
+
+    def logarithm(r: Floats) -> float:
+        return float(r[:, 0].sum() / r[:, 1].sum())
+
+    def difference(r: Floats) -> float:
+        return float(np.exp(r[:, 2].sum() / r[:, 3].sum()) - np.exp(r[:, 0].sum() / r[:, 1].sum()))
+
+    def expected(of: Callable[[Floats], float]) -> tuple[float, float]:
+        own, error, quotients = of(rows), one_more(rows, of, units), []
+        count = units.max() + 1
+        for picks in np.random.default_rng(2).integers(0, count, size=(40, count)):
+            places = [np.flatnonzero(units == unit) for unit in picks]
+            drawn = rows[np.concatenate(places)]
+            label = np.concatenate([[number] * len(place) for number, place in enumerate(places)])
+            quotients.append((of(drawn) - own) / max(one_more(drawn, of, label), error / 4))
+        least = float(stats.t.ppf(0.9, count - 1)) * math.sqrt(count / (count - 1))
+        first, last = np.quantile(quotients, [0.1, 0.9])
+        return own - error * max(last, least), own - error * min(first, -least)
+
+    settings: dict[str, Any] = {"clusters": units, "replicates": 40, "confidence": 0.8, "seed": 2}
+    alone = summary_interval(rows[:, 0], rows[:, 1], statistic="exp_ratio", **settings)
+    assert (math.log(alone.low), math.log(alone.high)) == pytest.approx(expected(logarithm), rel=2e-3)
+    paired, _ = paired_summary(rows[:, 0], rows[:, 2], rows[:, 1], rows[:, 3], statistic="exp_ratio", **settings)
+    assert (paired.low, paired.high) == pytest.approx(expected(difference), rel=2e-3)
+    assert alone.method == paired.method == "studentized"
+    median = summary_interval(rows[:, 0], statistic="median", **settings)
+    assert median.method == "percentile"
+
+
+def test_a_studentized_mean_is_that_of_the_bootstrap_of_means() -> None:
+    for clusters in (None, np.arange(40) // 3):
+        found = summary_interval(NLL, statistic="mean", clusters=clusters, replicates=300, seed=2)
+        other = mean_interval(NLL, clusters=clusters, replicates=300, seed=2)
+        assert (found.low, found.high) == pytest.approx((other.low, other.high)) and found.method == other.method
+
+
+def test_hardly_any_units_get_numbers() -> None:
+    found = summary_interval([1.0, 900.0], [1.0, 1.0], statistic="exp_ratio", seed=0)
+    assert 0 < found.low < found.estimate < found.high < math.inf
+    same, p = paired_summary(NLL, NLL, TOKENS, TOKENS, statistic="exp_ratio", replicates=100, seed=0)
+    assert (same.low, same.estimate, same.high, p) == (0.0, 0.0, 0.0, 1.0)
+    flat = summary_interval([2.0] * 9, [1.0] * 9, statistic="exp_ratio", seed=0)
+    assert flat.low == flat.high == pytest.approx(math.exp(2))
+
+
 def test_only_pairs_that_apply_on_both_sides_count() -> None:
     base, other = NLL.copy(), NLL + 1
     base[0], other[1] = math.nan, math.nan
@@ -122,6 +182,8 @@ def test_malformed_samples_are_refused() -> None:
         summary([1.0], statistic="exp_ratio")
     with pytest.raises(DataError, match="shapes"):
         summary([1.0], [1.0, 2.0], statistic="exp_ratio")
+    with pytest.raises(DataError, match="One of: studentized"):
+        summary_interval([1.0, 2.0], statistic="median", method="bca", seed=0)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="lengths"):
         paired_summary([1.0], [1.0, 2.0], statistic="median", seed=0)
     assert paired_summary([math.nan], [1.0], statistic="median", seed=0)[0].n == 0

@@ -123,13 +123,15 @@ class _Unit:
     def __init__(self, values: Floats, codes: Sequence[NDArray[np.intp]]) -> None:
         self.values = values
         self.units: list[_Unit] = []
+        self.mean = math.nan
         if codes:
             first, *rest = codes
             for code in np.unique(first):
                 inside = first == code
                 self.units.append(_Unit(values[inside], [level[inside] for level in rest]))
         parts = [unit.mean for unit in self.units] if codes else values
-        self.mean = float(np.mean(parts)) if len(parts) else math.nan
+        if len(parts):
+            self.mean = float(np.mean(parts))
 
     def resampled(self, times: int, generator: np.random.Generator) -> Floats:
         """Return the means of so many resamples of the unit, drawn from its units and their own resamples."""

@@ -230,9 +230,11 @@ class _Sample:
             return off, np.sqrt(np.maximum(spread, 0.0))
 
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            _, (error,) = off_and_error(np.ones((1, self.units)))
             own = np.exp(ratios) if curved else np.array(ratios)
             centre = float(own[0] - own[1:].sum())
+            # Not from the squares, where equal sides would not cancel to the last digit.
+            steps = (own if curved else np.ones(len(own))) * np.array(signs[: len(own)]) / x[:, 1::2].sum(axis=0)
+            error = math.sqrt(float(((x[:, ::2] @ steps) ** 2).sum()))
             low = high = centre
             if error > _NOTHING * np.abs(own).max():
                 found = [off_and_error(weights) for _, weights in resamples(self.units, replicates, seed)]
