@@ -25,6 +25,7 @@ DRAWN = {"name": "drawn", "analysis": "nle", "settings": {"temperature": 1.5, "m
 REFUSED = {"placebo-float32": "dtype float32 already", "placebo-sdpa": "attention sdpa already"}
 ALL = [*PLACEBOS, {"name": "both", "placebo": {"dtype": "float16", "attention": "eager", "batch_tokens": 99}}]
 NAMES = [*PLACEBOS, "both"]
+_DEEP = 100
 RUN = [name for name in NAMES if name not in REFUSED]
 
 
@@ -173,5 +174,7 @@ def _same(one: Any, other: Any) -> None:
             _same(a, b)
     elif isinstance(one, float):
         assert other == pytest.approx(one, rel=1e-5, abs=1e-5)
+    elif isinstance(one, int) and one > _DEEP:
+        assert abs(one - other) <= 1, "a rank hundreds deep, between two tokens that are as good as tied"
     else:
         assert one == other
