@@ -28,11 +28,12 @@ from compressed_lens.report.tex import (
 )
 
 COMMANDS = {
-    "begin", "end", "centering", "footnotesize", "setlength", "tabcolsep", "caption", "label", "toprule", "midrule",
+    "begin", "end", "centering", "footnotesize", "setlength", "tabcolsep", "belowcaptionskip",
+    "caption", "label", "toprule", "midrule",
     "bottomrule", "cmidrule", "multicolumn", "multirow", "textbf", "scriptsize", "textbackslash", "textasciitilde",
     "textasciicircum", "textless", "textgreater", "textbar", "dots", "uparrow", "downarrow", "dagger", "ddagger", "ast",
-    "geq", "leq", "times", "pm", "cdot", "infty", "to", "input", "documentclass", "usepackage", "{", "}", "&", "%", "$",
-    "#", "_", ",", "\\",
+    "geq", "leq", "times", "clearpage", "pm", "cdot", "infty", "to", "input", "documentclass", "usepackage", "{", "}",
+    "&", "%", "$", "#", "_", ",", "\\",
 }  # fmt: skip
 CMIDRULE = re.compile(r"\\cmidrule\(lr\)\{[\d-]+\}")
 RULES = ("toprule", "midrule", "bottomrule")
@@ -58,7 +59,7 @@ def rows_of(text: str) -> list[list[str]]:
         sign, command, place = found.group(), found.group(1), found.end()
         assert command is None or command in COMMANDS, f"unknown command {sign}"
         if command in {"begin", "end"}:
-            name = re.compile(r"\{([a-z]+)\}").match(text, place)
+            name = re.compile(r"\{([a-z*]+)\}").match(text, place)
             assert name is not None and braces == 0
             place = name.end()
             if command == "begin":
@@ -178,8 +179,9 @@ def test_every_table_of_a_run_is_sound(tables: dict[str, PaperTable]) -> None:
     }
     for table in tables.values():
         rows = rows_of(paper_table(table))
-        assert len(rows) == 2 + len(table.lines) + 1
-        assert {len(row) for row in rows[1:]} == {2 + len(table.columns)}
+        heads = 3 if table.columns[0].part else 2
+        assert len(rows) == heads + len(table.lines) + 1
+        assert {len(row) for row in rows[heads - 1 :]} == {2 + len(table.columns)}
         for mark in {cell.mark for line in table.lines for cell in line.cells if cell and cell.mark}:
             assert f"[{mark}]" in table.caption
 
@@ -237,5 +239,6 @@ def test_wide_tables_come_in_parts(run: RunData) -> None:
         replace(f, task=f"{task}-{f.task}") for task in range(9) for f in run.figures if f.measure.name == "accuracy"
     ]
     tables = [t for t in paper_tables(many, (), run.variant_list, pl.DataFrame()) if "differences" not in t.name]
-    assert one.task == "reviews" and [len(t.columns) for t in tables] == [8, 1]
+    assert one.task == "reviews" and [len(t.columns) for t in tables] == [6, 3]
     assert [file_name(t) for t in tables] == ["task-part-1-of-2", "task-part-2-of-2"]
+    assert [c.group for t in tables for c in t.columns] == [f"{task}-reviews" for task in range(9)]

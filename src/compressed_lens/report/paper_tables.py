@@ -10,16 +10,15 @@ from compressed_lens.comparison.measures import CONFIDENCE, Figure
 from compressed_lens.comparison.series import FULL, Variant
 from compressed_lens.comparison.transitions import Transition
 from compressed_lens.report.formatting import amount, bounds, difference, number
-from compressed_lens.report.headline import Labels
 from compressed_lens.report.panels import FAMILY_TITLES
 from compressed_lens.report.tex import MARKS, Cell, Column, Line, PaperTable
 
 if TYPE_CHECKING:
     import polars as pl
 
-_WIDEST = 8
-_WIDEST_DIFFERENCES = 4
-_WIDEST_TRANSITIONS = 3
+_ROOM = 115
+_GAP = 2
+_SHORT_UNIT = 6
 _TOLD = {
     "worse": "worse than full precision",
     "better": "better",
@@ -28,7 +27,7 @@ _TOLD = {
     "non-inferior": "not worse by the margin",
     "failed": "failed the integrity gate",
 }
-_FEWER = "a small number beside a value is its n where it rests on fewer."
+_FEWER = "in brackets the n of a value that rests on fewer."
 _Key = TypeVar("_Key", bound=tuple[str, ...])
 _Measured = tuple[str, str, str]
 _Place = tuple[str, str]
@@ -53,15 +52,13 @@ def paper_tables(
         ratings: What `judging.agreement.judge_ratings` returns; may be empty.
     """
     primary = [figure for figure in figures if figure.measure.primary]
-    labels = Labels(primary)
-    names = {_measured(figure): labels.measure(figure) for figure in primary}
     found: list[PaperTable] = []
     for family, title in FAMILY_TITLES.items():
         part = [figure for figure in primary if figure.measure.family == family]
         moved = [t for t in transitions if t.measure.primary and t.measure.family == family]
-        found += _values(family, title, part, variants, names)
-        found += _differences(family, title, part, variants, names)
-        found += _transitions(family, title, moved, variants, names)
+        found += _values(family, title, part, variants)
+        found += _differences(family, title, part, variants)
+        found += _transitions(family, title, moved, variants)
     return (*found, *_judges(ratings, variants))
 
 
@@ -76,38 +73,26 @@ def _keys(figures: Iterable[Figure | Transition]) -> list[_Measured]:
     return sorted(keys, key=lambda key: tasks.index(key[0]))
 
 
-def _values(
-    family: str,
-    title: str,
-    figures: Sequence[Figure],
-    variants: Sequence[Variant],
-    names: Mapping[_Measured, str],
-) -> Iterator[PaperTable]:
-    for part, keys in _parts(_keys(figures), _WIDEST):
-        chosen = [f for f in figures if _measured(f) in keys and f.own.n]
-        by_key = {key: [f for f in chosen if _measured(f) == key] for key in keys}
-        most = {key: max((f.own.n for f in own), default=0) for key, own in by_key.items()}
-        best = {key: _best(own, _sound(variants)) for key, own in by_key.items()}
-        cells = {
-            ((f.model, f.variant), key): (
-                Cell(
-                    text=_shown(f),
-                    bold=(f.model, f.variant) in best[key],
-                    mark=_mark(f),
-                    note=str(f.own.n) if f.own.n < most[key] else "",
-                ),
-            )
-            for f in chosen
-            for key in [_measured(f)]
-        }
+def _values(family: str, title: str, figures: Sequence[Figure], variants: Sequence[Variant]) -> Iterator[PaperTable]:
+    by_key = {key: [f for f in figures if _measured(f) == key and f.own.n] for key in _keys(figures)}
+    by_key = {key: own for key, own in by_key.items() if own}
+    most = {key: max(f.own.n for f in own) for key, own in by_key.items()}
+    cells: dict[tuple[_Place, _Measured], tuple[Cell, ...]] = {}
+    for key, own in by_key.items():
+        best = _best(own, _sound(variants))
+        for f in own:
+            note = str(f.own.n) if f.own.n < most[key] else ""
+            bold = (f.model, f.variant) in best
+            cells[(f.model, f.variant), key] = (Cell(text=_shown(f), bold=bold, mark=_mark(f), note=note),)
+    columns = {key: (_column(own[0], "%"),) for key, own in by_key.items()}
+    for part, keys in _parts(columns, cells):
         lines = _lines(variants, keys, cells, 1)
+        chosen = [f for key in keys for f in by_key[key]]
         yield PaperTable(
             name=f"{family}{part}",
             caption=f"{title}{part}: means over items, rates in per cent; best of a model in bold. {_marks(lines)}"
-            f"Line n: items; {_FEWER} {_verdicts(chosen)}",
-            columns=tuple(
-                _column(own[0], names) if own else Column(group=k[0], name=k[2]) for k, own in by_key.items()
-            ),
+            f"Line n: items; {_FEWER} {_verdicts(chosen)}{_units(chosen)}",
+            columns=tuple(column for key in keys for column in columns[key]),
             lines=lines,
             last=("n", *(str(most[key]) for key in keys)),
         )
@@ -131,69 +116,68 @@ def _best(figures: Sequence[Figure], sound: set[_Place]) -> set[_Place]:
 
 
 def _differences(
-    family: str,
-    title: str,
-    figures: Sequence[Figure],
-    variants: Sequence[Variant],
-    names: Mapping[_Measured, str],
+    family: str, title: str, figures: Sequence[Figure], variants: Sequence[Variant]
 ) -> Iterator[PaperTable]:
     compared = [(f, f.paired) for f in figures if f.paired is not None and f.paired.n]
-    for part, keys in _parts(_keys(f for f, _ in compared), _WIDEST_DIFFERENCES):
-        chosen = [(f, paired) for f, paired in compared if _measured(f) in keys]
-        most = {key: max(paired.n for f, paired in chosen if _measured(f) == key) for key in keys}
-        cells = {}
-        for f, paired in chosen:
-            unit = f.measure.unit
-            text = f"{difference(paired.estimate, unit)} {bounds(paired.low, paired.high, unit)}".strip()
-            note = str(paired.n) if paired.n < most[_measured(f)] else ""
-            cells[(f.model, f.variant), _measured(f)] = (Cell(text=text, mark=_mark(f), note=note),)
+    most: dict[_Measured, int] = {}
+    for f, paired in compared:
+        most[_measured(f)] = max(paired.n, most.get(_measured(f), 0))
+    cells: dict[tuple[_Place, _Measured], tuple[Cell, ...]] = {}
+    for f, paired in compared:
+        unit = f.measure.unit
+        text = f"{difference(paired.estimate, unit)} {bounds(paired.low, paired.high, unit)}".strip()
+        note = str(paired.n) if paired.n < most[_measured(f)] else ""
+        cells[(f.model, f.variant), _measured(f)] = (Cell(text=text, mark=_mark(f), note=note),)
+    every = [f for f, _ in compared]
+    columns = {key: (_column(next(f for f in every if _measured(f) == key), "points"),) for key in _keys(every)}
+    for part, keys in _parts(columns, cells):
         lines = _lines(variants, keys, cells, 1)
-        methods = ", ".join(sorted({paired.method for _, paired in chosen if paired.method}))
+        chosen = [f for f in every if _measured(f) in keys]
+        methods = ", ".join(sorted({f.paired.method for f in chosen if f.paired and f.paired.method}))
         yield PaperTable(
             name=f"{family} differences{part}",
             caption=f"{title}, change from full precision{part}: mean paired difference, {CONFIDENCE:.0%} interval "
-            f"({methods}). {_marks(lines)}Line n: pairs; {_FEWER} {_verdicts([f for f, _ in chosen])}",
-            columns=tuple(
-                _column(next(f for f, _ in chosen if _measured(f) == key), names, rate="points") for key in keys
-            ),
+            f"({methods}). {_marks(lines)}Line n: pairs; {_FEWER} {_verdicts(chosen)}{_units(chosen)}",
+            columns=tuple(column for key in keys for column in columns[key]),
             lines=lines,
             last=("n", *(str(most[key]) for key in keys)),
         )
 
 
 def _transitions(
-    family: str,
-    title: str,
-    moved: Sequence[Transition],
-    variants: Sequence[Variant],
-    names: Mapping[_Measured, str],
+    family: str, title: str, moved: Sequence[Transition], variants: Sequence[Variant]
 ) -> Iterator[PaperTable]:
     counts = ("preserved", "lost", "gained")
-    for part, keys in _parts(_keys(moved), _WIDEST_TRANSITIONS):
-        chosen = [t for t in moved if _measured(t) in keys and t.pairs]
-        most = {key: max((t.pairs for t in chosen if _measured(t) == key), default=0) for key in keys}
-        cells = {
-            ((t.model, t.variant), _measured(t)): tuple(
-                Cell(
-                    text=f"{100 * t.share(getattr(t, name)):.1f}",
-                    note=str(t.pairs) if name == counts[0] and t.pairs < most[_measured(t)] else "",
-                )
-                for name in counts
+    known = [t for t in moved if t.pairs]
+    most = {key: max(t.pairs for t in known if _measured(t) == key) for key in _keys(known)}
+    cells = {
+        ((t.model, t.variant), _measured(t)): tuple(
+            Cell(
+                text=f"{100 * t.share(getattr(t, name)):.1f}",
+                note=str(t.pairs) if name == counts[0] and t.pairs < most[_measured(t)] else "",
             )
-            for t in chosen
-        }
+            for name in counts
+        )
+        for t in known
+    }
+    columns = {key: tuple(Column(group=key[0], part=_part(key), name=name) for name in counts) for key in most}
+    for part, keys in _parts(columns, cells):
         lines = _lines(variants, keys, cells, len(counts))
         yield PaperTable(
             name=f"{family} transitions{part}",
             caption=f"{title}, transitions from full precision{part}: per cent of the pairs that were good under both "
             "(preserved), under full precision only (lost), under the variant only (gained); the rest was bad under "
             f"both. {_marks(lines)}Line n: pairs; {_FEWER}",
-            columns=tuple(
-                Column(group=f"{key[0]}: {names.get(key, key[2])}", name=name) for key in keys for name in counts
-            ),
+            columns=tuple(column for key in keys for column in columns[key]),
             lines=lines,
             last=("n", *(text for key in keys for text in (str(most[key]), "", ""))),
         )
+
+
+def _part(key: _Measured) -> str:
+    """Name a measure under its task: the analysis, and the metric where it is called otherwise."""
+    _, analysis, metric = key
+    return analysis if analysis == metric else f"{analysis}: {metric.replace('_', ' ')}"
 
 
 def _judges(ratings: pl.DataFrame, variants: Sequence[Variant]) -> Iterator[PaperTable]:
@@ -203,15 +187,17 @@ def _judges(ratings: pl.DataFrame, variants: Sequence[Variant]) -> Iterator[Pape
         place = (row["model"], row["variant"]), (row["dimension"], row["rater"])
         cells.setdefault(place, []).append(row["rating"])
     for (task, analysis), rated in given.items():
-        for part, keys in _parts(sorted({key for _, key in rated}), _WIDEST):
-            most = {key: max(len(values) for (_, k), values in rated.items() if k == key) for key in keys}
-            shown = {place: values for place, values in rated.items() if place[1] in most}
-            lines = _lines(variants, keys, _rated(shown, most, _sound(variants)), 1)
+        keys_of = sorted({key for _, key in rated})
+        most = {key: max(len(values) for (_, k), values in rated.items() if k == key) for key in keys_of}
+        written = _rated(rated, most, _sound(variants))
+        columns = {key: (Column(group=key[0], name=key[1], direction="higher"),) for key in keys_of}
+        for part, keys in _parts(columns, written):
+            lines = _lines(variants, keys, written, 1)
             yield PaperTable(
                 name=f"judges {task} {analysis}{part}",
                 caption=f"Mean ratings, 1 to 5, of {analysis} on {task}{part}, by dimension and judge; best of a model "
                 f"in bold. {_marks(lines)}Line n: texts; {_FEWER}",
-                columns=tuple(Column(group=dimension, name=judge, direction="higher") for dimension, judge in keys),
+                columns=tuple(column for key in keys for column in columns[key]),
                 lines=lines,
                 last=("n", *(str(most[key]) for key in keys)),
             )
@@ -257,21 +243,50 @@ def _lines(
     return tuple(line for line in lines if any(line.cells))
 
 
-def _parts(keys: Sequence[_Key], width: int) -> Iterator[tuple[str, list[_Key]]]:
-    count = -(-len(keys) // width)
-    for n in range(count):
-        yield (f" (part {n + 1} of {count})" if count > 1 else ""), list(keys[n * width : (n + 1) * width])
+def _parts(
+    columns: Mapping[_Key, tuple[Column, ...]], cells: Mapping[tuple[_Place, _Key], tuple[Cell, ...]]
+) -> Iterator[tuple[str, list[_Key]]]:
+    """Split measures so that each table has room on a page, as estimated from the number of characters."""
+    sides = max((len(place[0]) + len(place[1]) for place, _ in cells), default=0)
+    found: list[list[_Key]] = []
+    heads: list[list[int]] = []  # of the last table: room that each heading takes, and what stands under it
+    last = ("", "")
+    for key, own in columns.items():
+        longest = [
+            max(
+                [len(column.name) + _GAP, *(len(c[n].text) + len(c[n].note) for (_, k), c in cells.items() if k == key)]
+            )
+            for n, column in enumerate(own)
+        ]
+        width, head = sum(longest) + _GAP * len(own), (own[0].group, own[0].part)
+        grown = (
+            [*heads[:-1], [heads[-1][0], heads[-1][1] + width]] if head == last else [*heads, [len(own[0].part), width]]
+        )
+        if not found or sum(map(max, grown)) > _ROOM - sides:
+            found.append([])
+            grown = [[len(own[0].part) + _GAP, width]]
+        found[-1].append(key)
+        heads, last = grown, head
+    for n, keys in enumerate(found, start=1):
+        yield (f" (part {n} of {len(found)})" if len(found) > 1 else ""), keys
 
 
-def _column(figure: Figure, names: Mapping[_Measured, str], *, rate: str = "%") -> Column:
-    unit, name = figure.measure.unit, names[_measured(figure)]
-    shown = rate if unit == "rate" else "" if unit in name else unit
+def _column(figure: Figure, rate: str) -> Column:
+    unit, name = figure.measure.unit, figure.measure.name.replace("_", " ")
+    shown = rate if unit == "rate" else unit if len(unit) <= _SHORT_UNIT else ""
     arrows: Mapping[str, Literal["higher", "lower"]] = {"higher": "higher", "lower": "lower"}
     return Column(
         group=figure.task,
+        part=figure.analysis,
         name=f"{name} ({shown})" if shown else name,
         direction=arrows.get(figure.measure.direction, ""),
     )
+
+
+def _units(figures: Sequence[Figure]) -> str:
+    """Name the units that are too long for a heading."""
+    long = {f.measure.name.replace("_", " "): f.measure.unit for f in figures if len(f.measure.unit) > _SHORT_UNIT}
+    return f" Units: {'; '.join(f'{name}: {unit}' for name, unit in long.items())}." if long else ""
 
 
 def _mark(figure: Figure) -> str:

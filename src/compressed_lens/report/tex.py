@@ -36,11 +36,18 @@ MARKS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of values: the group over it (a task), its name, and which way is better ("" for no arrow)."""
+    """One column of values.
+
+    Attributes:
+        group: What stands over it, such as a task; neighbours of one group share it.
+        part: What stands between group and name, such as an analysis; may be "".
+        direction: Which way is better; "" for no arrow.
+    """
 
     group: str
     name: str
-    direction: Literal["higher", "lower", "neither", ""] = ""
+    part: str = ""
+    direction: Literal["higher", "lower", ""] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +56,7 @@ class Cell:
 
     Attributes:
         mark: Key of `MARKS`, or "" for none.
-        note: Small text behind it, such as a deviating n.
+        note: Small text in brackets behind it, such as a deviating n.
     """
 
     text: str
@@ -91,10 +98,11 @@ def paper_table(table: PaperTable) -> str:
     width = len(table.columns)
     tex = [
         r"% \usepackage{booktabs,multirow}",
-        r"\begin{table}[t]",
+        r"\begin{table*}[t]",
         r"\centering",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{4pt}",
+        r"\setlength{\belowcaptionskip}{6pt}",
         rf"\caption{{{_caption(table.caption)}}}",
         rf"\label{{tab:{file_name(table)}}}",
         rf"\begin{{tabular}}{{ll{'r' * width}}}",
@@ -111,7 +119,7 @@ def paper_table(table: PaperTable) -> str:
     if table.last:
         head, *rest = map(escaped, table.last)
         tex += [r"\midrule", _row([head, "", *rest])]
-    return "\n".join([*tex, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    return "\n".join([*tex, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
 
 
 def file_name(table: PaperTable) -> str:
@@ -121,29 +129,36 @@ def file_name(table: PaperTable) -> str:
 
 def document(names: Sequence[str]) -> str:
     """Return a small LaTeX document that shows the tables in the files of these names, for a look at them."""
-    inputs = [rf"\input{{{name}}}" for name in names]
-    head = [r"\documentclass{article}", r"\usepackage[T1]{fontenc}", r"\usepackage[margin=2cm,landscape]{geometry}",
-            r"\usepackage{booktabs,multirow}", r"\begin{document}"]  # fmt: skip
+    inputs = [rf"\input{{{name}}} \clearpage" for name in names]
+    head = [r"\documentclass{article}", r"\usepackage[textwidth=18cm]{geometry}", r"\usepackage{booktabs,multirow}",
+            r"\begin{document}"]  # fmt: skip
     return "\n".join([*head, *inputs, r"\end{document}"]) + "\n"
 
 
 def _heads(columns: Sequence[Column]) -> Iterable[str]:
-    groups = [(name, len(list(part))) for name, part in groupby(columns, key=lambda column: column.group)]
-    over = [rf"\multicolumn{{{size}}}{{c}}{{{escaped(name)}}}" for name, size in groups]
-    yield _row(["", "", *over])
+    yield from _spanning([(c.group,) for c in columns])
+    if any(column.part for column in columns):
+        yield from _spanning([(c.group, c.part) for c in columns])
+    names = (escaped(column.name) + _ARROWS.get(column.direction, "") for column in columns)
+    yield _row(["Model", "Precision", *names])
+
+
+def _spanning(keys: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    """Yield a row of headings over neighbours of the same key, and the rules under them."""
+    groups = [(key[-1], len(list(part))) for key, part in groupby(keys)]
+    yield _row(["", "", *(rf"\multicolumn{{{size}}}{{c}}{{{escaped(name)}}}" for name, size in groups)])
     place, rules = 3, []
     for _, size in groups:
         rules.append(rf"\cmidrule(lr){{{place}-{place + size - 1}}}")
         place += size
     yield " ".join(rules)
-    yield (_row(["Model", "Precision", *(escaped(c.name) + _ARROWS.get(c.direction, "") for c in columns)]))
 
 
 def _cell(cell: Cell | None) -> str:
     if cell is None:
         return "--"
     text = escaped(cell.text)
-    note = rf"\,{{\scriptsize {escaped(cell.note)}}}" if cell.note else ""
+    note = rf"\,{{\scriptsize ({escaped(cell.note)})}}" if cell.note else ""
     return (rf"\textbf{{{text}}}" if cell.bold else text) + MARKS.get(cell.mark, "") + note
 
 
