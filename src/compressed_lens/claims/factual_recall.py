@@ -277,9 +277,9 @@ def llama_gptq_label(tables: Published) -> Recomputed:
     parts = []
     for name in ("bib4", "awq", "bib8"):
         parts.append(_part(f"minus {name}", percent_difference(by[name].value, by["gptq4"].value, RECALL_ITEMS)))
-    apart_from = [part.name for part in parts if part.high is not None and part.high < 0]
+    apart = [part.name for part in parts if part.low is not None and part.high is not None and part.low * part.high > 0]
     return Recomputed(
-        follows="follows" if apart_from == ["minus bib4", "minus awq"] else "does not follow",
+        follows="follows" if apart == ["minus bib4", "minus awq"] else "does not follow",
         value=parts[-1].value,
         unit="points from bib8",
         low=parts[-1].low,

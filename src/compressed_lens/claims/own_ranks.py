@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 REPLICATES = 2_000
 _FEWEST = 2
+_ALPHA = 0.05
 
 
 def first_in(family: str, stated: str) -> Own:
@@ -35,7 +36,8 @@ def first_in(family: str, stated: str) -> Own:
         mine = next(one for one in found.ranked if one.variant == stated)
         ahead = min(one.mean_rank for one in found.ranked if one is not mine) - mine.mean_rank
         shows: Shows = "neither"
-        if abs(ahead) >= found.critical_difference:
+        # With few rows even the largest possible distance is likely by chance, which p shows and the distance does not.
+        if found.p < _ALPHA and abs(ahead) >= found.critical_difference:
             shows = "as stated" if ahead > 0 else "the contrary"
         order = ", ".join(f"{one.variant} {one.mean_rank:.2f}" for one in found.ranked)
         return (
