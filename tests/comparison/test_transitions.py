@@ -147,7 +147,7 @@ def test_the_churn_of_placebos_is_the_floor_of_the_others() -> None:
         }
     )
     other = make({"full": full, "other": [False] * 4}, model="n")
-    found = transitions([one, other], figures([one, other], variants), variants)
+    found = transitions([one, other], figures([one, other], variants))
     floors = {(t.model, t.variant): t.floor_churn for t in found}
     assert floors == {
         ("m", "half"): None, ("m", "eager"): None, ("m", "broken"): None, ("m", "q"): 0.5, ("n", "other"): None,

@@ -77,9 +77,7 @@ def compare(
         if name not in known:
             raise DataError(f"The run has no metric '{name}'.", fix=f"It has: {', '.join(sorted(known)) or 'none'}.")
     chosen = tests_of_faithfulness if measures is None else lambda _, measure: measure.name in measures
-    moved = [
-        t for t in comparison.transitions(data.series, figures, data.variant_list) if everything or t.measure.primary
-    ]
+    moved = [t for t in comparison.transitions(data.series, figures) if everything or t.measure.primary]
     agreeing = comparison.agreements(data.series, chosen)
     frame = comparison.long_frame(figures, primary_only=not everything)
     ranked = comparison.rankings(frame, rule=rule.value) if frame["variant"].n_unique() > 1 else ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from compressed_lens.comparison.measures import Figure
-from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series, Variant, or_none
+from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series, or_none
 from compressed_lens.statistics import Interval, holm
 
 if TYPE_CHECKING:
@@ -121,9 +121,7 @@ class Transition:
         return (self.pairs * (self.preserved + self.both_bad) - good - bad) / beyond if beyond else math.nan
 
 
-def transitions(
-    series: Iterable[Series], figures: Iterable[Figure], variants: Sequence[Variant] = ()
-) -> tuple[Transition, ...]:
+def transitions(series: Iterable[Series], figures: Iterable[Figure]) -> tuple[Transition, ...]:
     """Return the transitions of every yes/no metric of a run, variants that were never recorded left out.
 
     A metric is a yes or no when its unit is "rate" and every value recorded for it is true or false.
@@ -131,7 +129,6 @@ def transitions(
     Args:
         series: The run's outcomes, lined up.
         figures: Its figures (`measures.figures` of the same series), which hold p and interval.
-        variants: Its variants, which say which of them are placebos.
     """
     known = {(f.model, f.task, f.analysis, f.measure.name, f.variant): f for f in figures}
     found = []
@@ -148,7 +145,7 @@ def transitions(
         _transition(one, measure, figure, None if math.isnan(p) else p)
         for (one, measure, figure), p in zip(found, chances, strict=True)
     ]
-    placebos = {(variant.model, variant.name) for variant in variants if variant.placebo}
+    placebos = {(figure.model, figure.variant) for *_, figure in found if figure.placebo}
     floors: dict[tuple[str, ...], float] = {}
     for t in rows:
         if (t.model, t.variant) in placebos and t.gate == "passed" and t.pairs:

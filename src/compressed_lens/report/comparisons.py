@@ -71,7 +71,7 @@ class Comparisons:
         frame = comparison.long_frame(figures)
         gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
         return cls(
-            transitions=comparison.transitions(run.series, figures, run.variant_list),
+            transitions=comparison.transitions(run.series, figures),
             outcomes=comparison.outcome_tables(run.series),
             agreements=comparison.agreements(run.series),
             rankings=comparison.rankings(frame) if frame["variant"].n_unique() > 1 else (),
