@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from tests.comparison.test_verdicts import variant
 
 from compressed_lens.comparison import figures, long_frame, lower_is_better, published, ranking, rankings
 from compressed_lens.comparison.series import Measure, Series
@@ -109,7 +110,7 @@ def test_interval_is_that_of_plain_resampling() -> None:
 def test_a_run_is_ranked_by_its_primary_metrics(series: Callable[..., Series], rate: Callable[..., Measure]) -> None:
     def one(name: str, good: int, bad: int, **more: Any) -> Series:
         values = {"full": [True] * 8, "good": [True] * good + [False] * (8 - good),
-                  "bad": [True] * bad + [False] * (8 - bad), "broken": [False] * 8}  # fmt: skip
+                  "bad": [True] * bad + [False] * (8 - bad), "broken": [False] * 8, "p": [True] * 8}  # fmt: skip
         return series(values, of=rate(**more), analysis=name)
 
     runs = [
@@ -119,7 +120,8 @@ def test_a_run_is_ranked_by_its_primary_metrics(series: Callable[..., Series], r
         one("length", 7, 5, direction="neither", family="quality"),
         one("detail", 1, 5, primary=False),
     ]
-    frame = long_frame(figures(runs, {("m", "broken"): "failed", ("m", "full"): "reference"}))
+    told = [variant("full"), variant("broken", status="marked"), variant("p", placebo=True)]
+    frame = long_frame(figures(runs, told))
     assert set(frame["variant"]) == {"good", "bad"} and set(frame["family"]) == {"task", "quality", "faithfulness"}
     found = {r.family: [one.variant for one in r.ranked] for r in rankings(frame)}
     assert list(found) == ["overall", "task", "quality", "faithfulness"]

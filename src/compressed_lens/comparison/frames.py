@@ -26,7 +26,8 @@ def metrics_table(run: RunFrames) -> pl.DataFrame:
         pairs it rests on, pairs that do not apply on both sides); `method` of that interval; `lost` and
         `gained` for outcomes of 0 and 1; `p` (McNemar's exact test, else sign flips) and `p_adjusted` (Holm over the
         confirmatory measures of the variant, Benjamini-Hochberg over its others); `confirmatory`; `margin`; `floor`
-        (noise floor); `verdict`, `leaning` and `needed` (pairs in all that would decide a confirmatory one). Rates are 0 to 1.
+        (noise floor); `verdict`, `leaning` and `needed` (pairs in all that would decide a confirmatory one).
+        Rates are 0 to 1.
     """
     return figures_frame(figures(series_of(run), variant_list(run.variants), margins=run.margins))
 

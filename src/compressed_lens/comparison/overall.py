@@ -52,7 +52,7 @@ def overall(series: Sequence[Series], figures: Iterable[Figure]) -> tuple[Overal
         figures: What `figures` returns for them.
     """
     parts = {(one.model, one.task, one.analysis): one for one in series}
-    groups: dict[tuple[str, Family], list[Figure]] = {}
+    groups: dict[tuple[str, str], list[Figure]] = {}
     for figure in figures:
         if figure.confirmatory and figure.margin and figure.gate == "passed" and figure.measure.statistic == "mean":
             groups.setdefault((figure.variant, figure.measure.family), []).append(figure)
@@ -60,20 +60,16 @@ def overall(series: Sequence[Series], figures: Iterable[Figure]) -> tuple[Overal
     for (variant, use), group in groups.items():
         models = {figure.model for figure in group}
         tasks = {figure.task for figure in group}
-        if use not in USES or (len(models) < _TWO and len(tasks) < _TWO):
+        family = next((known for known in USES if known == use), None)
+        if family is None or (len(models) < _TWO and len(tasks) < _TWO):
             continue
         values = [_gains(parts[figure.model, figure.task, figure.analysis], variant, figure) for figure in group]
-        levels = [
-            np.repeat([label(figure) for figure in group], [len(one) for one in values])
-            for label in (
-                *([lambda figure: figure.model] if len(models) > 1 else []),
-                lambda figure: figure.task,
-                lambda figure: f"{figure.analysis} {figure.measure.name}",
-            )
-        ]
+        labels = [(f.model, f.task, f"{f.analysis} {f.measure.name}") for f in group]
+        sizes = [len(one) for one in values]
+        levels = [np.repeat(level, sizes) for level in list(zip(*labels, strict=True))[0 if len(models) > 1 else 1 :]]
         interval = hierarchical_interval(np.concatenate(values), levels, seed=SEED)
         top = "models" if len(models) > 1 else "tasks"
-        found.append(Overall(variant=variant, use=use, gain=interval, top=top, measures=len(group)))
+        found.append(Overall(variant=variant, use=family, gain=interval, top=top, measures=len(group)))
     return tuple(sorted(found, key=lambda one: list(USES).index(one.use)))
 
 
