@@ -61,7 +61,8 @@ def test_a_placebo_shares_nothing_with_full_precision(done: Run) -> None:
 
 def test_the_store_says_what_a_placebo_is(done: Run) -> None:
     known = {variant.name: variant for variant in variant_list(done.variants)}
-    assert [name for name, variant in known.items() if variant.placebo] == RUN
+    assert [name for name, variant in known.items() if variant.placebo] == NAMES
+    assert known["placebo-sdpa"].recipe == {"placebo": {"attention": "sdpa"}}
     assert known["both"].recipe == {"placebo": {"dtype": "float16", "attention": "eager", "batch_tokens": 99}}
     assert known["placebo-batch"].recipe == {"placebo": {"batch_tokens": 1}}
     loaded = {name: variant.loaded for name, variant in known.items() if variant.loaded}

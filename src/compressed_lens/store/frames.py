@@ -74,7 +74,12 @@ def cells(rows: Rows) -> polars.DataFrame:
 
 
 def variants(rows: Rows) -> polars.DataFrame:
-    """Return one row a (model, variant) of the present study, `full` first; work of all sessions added up."""
+    """Return one row a (model, variant) of the present study, `full` first; work of all sessions added up.
+
+    A placebo is known as one by its `recipe` even where it could not be made.
+    """
+    ((study,),) = rows("SELECT value FROM meta WHERE key = 'study'") or (("{}",),)
+    placebos = {v["name"]: v["placebo"] for v in json.loads(study).get("variants", ()) if v.get("placebo")}
     spent: dict[str, dict[str, float]] = {}
     for build, text in rows("SELECT build, amounts FROM work ORDER BY session"):
         total = spent.setdefault(build, {})
@@ -85,7 +90,18 @@ def variants(rows: Rows) -> polars.DataFrame:
         b.bytes_on_disk, b.memory_bytes, b.loaded, v.build
         FROM variants v LEFT JOIN builds b USING (build) ORDER BY v.position"""
     )
-    return _frame(VARIANTS, [(*row[:11], json.dumps(spent.get(row[12], {})), row[11]) for row in found])
+    told = [
+        (*row[:6], row[6] or _placebo(placebos.get(row[1])), *row[7:11], json.dumps(spent.get(row[12], {})), row[11])
+        for row in found
+    ]
+    return _frame(VARIANTS, told)
+
+
+def _placebo(settings: dict[str, Any] | None) -> str | None:
+    """Return the recipe of a placebo that has no build; None for any other variant."""
+    if settings is None:
+        return None
+    return json.dumps({"placebo": {name: value for name, value in settings.items() if value is not None}})
 
 
 def tasks(rows: Rows) -> polars.DataFrame:
