@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,19 @@ def test_the_table_holds_what_the_charts_draw(pareto: Pareto) -> None:
     cell = rows["small"].cells[0]
     assert cell.text == "\u22122.5" and cell.measure == "hit on t" and cell.fronts == "front: size"
     assert rows["big"].cells[0].fronts == "front: size and speed" and rows["full"].cells[0].text == "0"
+
+
+def test_what_full_precision_holds_to_rounding_has_no_margin() -> None:
+    cosine = Measure(name="cosine", value="cosine", direction="higher", unit="cosine", summary="", primary=True)
+    values = {FULL: [1.0 - 1e-8 * (k % 2) for k in range(ITEMS)], "q": [0.5 + 0.01 * (k % 7) for k in range(ITEMS)]}
+    of = replace(
+        series(),
+        measures=(cosine,),
+        planned=dict.fromkeys(values, ITEMS),
+        outcomes={n: tuple(Outcome(values={"cosine": v}, failed=None) for v in every) for n, every in values.items()},
+    )
+    found = {figure.variant: figure for figure in figures([of], (VARIANTS[0], variant("q", 1)))}
+    assert found["q"].margin is None and found["q"].verdict == "worse"
 
 
 def test_uses_and_costs_that_were_not_measured_have_no_chart(verdicts: tuple[UseVerdict, ...]) -> None:

@@ -31,6 +31,7 @@ from compressed_lens.statistics.summaries import paired_summary, summary_interva
 CONFIDENCE = 0.95
 REPLICATES = 10_000
 SEED = 20_240_607
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,4 +338,8 @@ def _same(base: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
 
 def _spread(base: NDArray[np.float64]) -> float:
     applied = base[~np.isnan(base)]
-    return float(applied.std(ddof=1)) if len(applied) > 1 else math.nan
+    if len(applied) < 2:  # noqa: PLR2004
+        return math.nan
+    spread = float(applied.std(ddof=1))
+    # What differs only in its last digits is the same on every item, and no scale for a margin.
+    return spread if spread > _ROUNDING * float(np.abs(applied).max()) else 0.0

@@ -71,8 +71,7 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
     several = len({v.model for v in run.variant_list}) > 1
     # Placebos are a yardstick, so they stand behind the candidates everywhere.
     variants = sorted(run.variant_list, key=lambda variant: variant.placebo)
-    placebos = {(variant.model, variant.name) for variant in variants if variant.placebo}
-    figures = sorted(figures, key=lambda figure: (figure.model, figure.variant) in placebos)
+    figures = sorted(figures, key=lambda figure: figure.placebo)
     uses = use_verdicts(figures, variants)
     labels = Labels(figures)
     return environment.get_template("report.html.j2").render(
