@@ -48,6 +48,12 @@ def test_tables_are_printed_and_exported(folder: Path, tmp_path: Path, capsys: p
     assert set(shifts["judge"]) == {"critic", "honest"}
     assert shifts["n"].to_list() == [ITEMS] * 4
     assert pl.read_csv(tmp_path / "out" / "people.csv")["n"].to_list() == [ITEMS] * 2
+    trusted = pl.read_csv(tmp_path / "out" / "trust.csv")
+    assert trusted["items"].to_list() == [ITEMS] * 2 and "trusted" not in set(trusted["verdict"])
+    assert "May a judge stand in for people?" in said and "What people would say" in said
+    estimates = pl.read_csv(tmp_path / "out" / "estimates.csv")
+    rated = estimates.filter(variant="full", dimension="trustworthiness")
+    assert rated["people_mean"].to_list() == pytest.approx([(1 + 2 + 3 + 4 + 5 + 1) / 6] * 2)
 
 
 def test_a_run_without_ratings_is_one_sentence(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,9 @@ def judges(
         Path | None,
         typer.Option(help="CSV of people's ratings: item, variant, model, dimension, rater, rating.", metavar="FILE"),
     ] = None,
+    bound: Annotated[
+        float, typer.Option(help="Correlation with people from which on a judge is trusted; fix it beforehand.")
+    ] = 0.6,
     csv: Annotated[Path | None, typer.Option(help="Write every table as CSV, too.", metavar=_FOLDER)] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write every table as Parquet, too.", metavar=_FOLDER)] = None,
     latex: Annotated[Path | None, typer.Option(help="Write every table as LaTeX, too.", metavar=_FOLDER)] = None,
@@ -37,7 +40,7 @@ def judges(
 
     \b
     clens judges runs/study
-    clens judges runs/study --ratings people.csv --csv tables
+    clens judges runs/study --ratings people.csv --bound 0.7 --csv tables
     """
     from compressed_lens.judging.agreement import (
         agreement,
@@ -47,6 +50,7 @@ def judges(
         read_human_ratings,
         with_humans,
     )
+    from compressed_lens.judging.calibration import people_estimates, trust
     from compressed_lens.runner import load_run
 
     found = load_run(run)
@@ -63,10 +67,19 @@ def judges(
     columns = ["task", "analysis", "dimension", "variant", "judge", "n", "shift", "low", "high", "p", "same_sign"]
     _show(tables["shifts"], columns)
     if ratings is not None:
-        tables["people"] = with_humans(judged, read_human_ratings(ratings))
+        people = read_human_ratings(ratings)
+        tables["people"] = with_humans(judged, people)
         show("\nJudges and people, on the same texts (Spearman; difference: judge minus people, in points):")
         columns = ["task", "analysis", "dimension", "judge", "n", "spearman", "low", "high", "p", "difference"]
         _show(tables["people"], columns)
+        tables["trust"] = trust(judged, people, bound=bound)
+        show(f"\nMay a judge stand in for people? (trusted: the whole interval is above {bound:g})")
+        columns = ["task", "analysis", "dimension", "judge", "items", "spearman", "low", "high", "verdict", "needed"]
+        _show(tables["trust"], columns)
+        tables["estimates"] = people_estimates(judged, people)
+        show("\nWhat people would say of all items, from those they rated and a judge's ratings of all (95 %; points):")
+        columns = ["model", "variant", "task", "analysis", "dimension", "judge", "what", "items", "rated", "judge_mean"]
+        _show(tables["estimates"], [*columns, "people_mean", "estimate", "low", "high", "gain"])
     export(tables, csv=csv, parquet=parquet, latex=latex)
 
 
