@@ -185,6 +185,22 @@ def test_correlations_are_covered(rho: float, cuts: tuple[list[float], list[floa
     holds(np.array(held))
 
 
+def test_correlations_of_clustered_items_are_covered() -> None:
+    def draw(g: np.random.Generator, units: int) -> tuple[Floats, Floats]:
+        x, y = (np.repeat(side, 4) for side in two_normals(0.6)(g, units))
+        return np.round(x + 0.5 * g.normal(size=x.size)), y + 0.5 * g.normal(size=x.size)
+
+    truth = correlation(*draw(np.random.default_rng(9), 100_000), seed=0).estimate
+    held, naive, clusters = [], [], np.repeat(np.arange(50), 4)
+    for trial in range(1000):
+        x, y = draw(np.random.default_rng(trial), 50)
+        for shares, labels in ((held, clusters), (naive, None)):
+            found = correlation(x, y, clusters=labels, seed=0)
+            shares.append(found.low <= truth <= found.high)
+    holds(np.array(held))
+    assert np.mean(naive) < 0.8
+
+
 @pytest.mark.parametrize(
     ("n", "level"), [(50, "nominal"), (50, "ordinal"), (50, "interval"), (500, "ordinal")]
 )  # fmt: skip

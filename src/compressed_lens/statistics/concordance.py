@@ -27,8 +27,8 @@ class Concordance:
 
     Attributes:
         estimate: From -1 to 1; NaN where a side does not vary or fewer than two pairs apply.
-        low: Lower percentile of the bootstrap; NaN without one.
-        high: Upper percentile.
+        low: Lower bound: of rho as in `correlation`, of tau the bootstrap's percentile; NaN without one.
+        high: Upper bound.
         p: Two-sided p of "no relation", taking pairs as independent; NaN where the estimate is, and for Spearman below
             three pairs.
         n: Pairs that apply.
@@ -55,7 +55,7 @@ def concordance(
     confidence: float = 0.95,
     seed: int,
 ) -> Concordance:
-    """Spearman's rho (ties averaged) or Kendall's tau-b, with percentile bootstrap interval and p value.
+    """Spearman's rho (ties averaged) or Kendall's tau-b, with interval and p value.
 
     The p value of rho is that of the t approximation; that of tau is exact for up to 33 pairs without ties, else the
     normal approximation corrected for ties, as in SciPy.
