@@ -61,14 +61,14 @@ def report(
     if variants and model_card is None:
         raise StudyError("--variants is for --model-card.", fix="Add --model-card FILE.")
     data = RunData.read(run)
-    cards = [] if model_card is None else _cards(data, model_card, variants or ())
+    cards = {} if model_card is None else _cards(data, model_card, variants or ())
     compared = Comparisons.of(data, data.figures)
     if csv or parquet:
         _tables(data, compared, csv, parquet)
     if latex:
         _latex(data, compared, latex)
-    for path, variant in cards:
-        _card(data, path, variant)
+    for path, text in cards.items():
+        _write(path, text)
     show(str(write_files(data, compared)))
 
 
@@ -100,8 +100,29 @@ def _latex(data: RunData, compared: Comparisons, folder: Path) -> None:
     _write(folder / "all.tex", document(names))
 
 
-def _cards(data: RunData, where: Path, names: Sequence[str]) -> list[tuple[Path, Variant]]:
-    """Return which variant goes into which file."""
+def _cards(data: RunData, where: Path, names: Sequence[str]) -> dict[Path, str]:
+    """Return the text of every model card asked for, by its file; nothing is written yet."""
+    from compressed_lens import __version__
+    from compressed_lens.report.model_card import model_card
+
+    variants = _described(data, names)
+    if names and len(variants) == 1:
+        files = {where: variants[0]}
+    elif where.is_file():
+        raise DataError(f"{where} is a file, and there are {len(variants)} variants.", fix="Name one with --variants.")
+    else:
+        files = {where / f"{v.model}--{v.name}.md": v for v in variants}
+    texts = {}
+    for path, variant in files.items():
+        try:
+            existing = path.read_text(encoding="utf-8") if path.exists() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"The model card {path} cannot be read: {error}.") from error
+        texts[path] = model_card(data, variant, version=__version__, existing=existing)
+    return texts
+
+
+def _described(data: RunData, names: Sequence[str]) -> list[Variant]:
     from compressed_lens.registry import nearest
     from compressed_lens.report.model_card import described_variants
 
@@ -115,22 +136,7 @@ def _cards(data: RunData, where: Path, names: Sequence[str]) -> list[tuple[Path,
         chosen += found
     if not chosen:
         raise DataError("The run has no quantized variant that was measured.", fix="Finish it with `clens resume`.")
-    if len(chosen) == 1 and names:
-        return [(where, chosen[0])]
-    if where.is_file():
-        raise DataError(f"{where} is a file, and there are {len(chosen)} variants.", fix="Name one with --variants.")
-    return [(where / f"{v.model}--{v.name}.md", v) for v in chosen]
-
-
-def _card(data: RunData, path: Path, variant: Variant) -> None:
-    from compressed_lens import __version__
-    from compressed_lens.report.model_card import model_card
-
-    try:
-        existing = path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The model card {path} cannot be read: {error}.") from error
-    _write(path, model_card(data, variant, version=__version__, existing=existing))
+    return chosen
 
 
 def _write(path: Path, text: str) -> None:
