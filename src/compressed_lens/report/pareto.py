@@ -24,6 +24,7 @@ WIDTH, HEIGHT = 300.0, 190.0
 _ENDS = (-1.5, 1.5)
 _GAP = 11.0
 _FOOT = 100.0
+_FAR = 100.0
 _ROOM = 0.09
 
 
@@ -316,7 +317,7 @@ def _across(costs: Sequence[float], told: Callable[[float], str]) -> tuple[Calla
 
 def _upright(values: Sequence[float]) -> tuple[Callable[[float], float], Ticks]:
     """Return a scale of margins, one margin of loss and of gain always on it, and its round numbers."""
-    ends = [value for value in (*values, *_ENDS) if not math.isnan(value)]
+    ends = [max(-_FAR, min(_FAR, value)) for value in (*values, *_ENDS) if not math.isnan(value)]
     scale = Bent(*padded_bent(min(ends), max(ends), knee=1.0), knee=1.0)
 
     def place(value: float) -> float:
