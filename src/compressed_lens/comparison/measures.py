@@ -196,7 +196,8 @@ def _decided(figure: Figure, tests: int) -> Figure:
     needed = None
     paired, direction = figure.paired, figure.measure.direction
     if verdict == "undecided" and figure.confirmatory and paired is not None and not math.isnan(paired.low):
-        if figure.flips is not None and figure.flips.n:
+        rate = figure.flips is not None and paired.units == paired.n
+        if figure.flips is not None and rate:
             spread = math.sqrt(max(figure.flips.rate - paired.estimate**2, 0.0))
         else:
             # The spread that would give an interval of this width, whatever its kind.
@@ -206,7 +207,7 @@ def _decided(figure: Figure, tests: int) -> Figure:
             spread,
             figure.margin,
             pairs=paired.units,
-            rate=figure.flips is not None,
+            rate=rate,
             direction=direction,
             tests=tests,
             floor=figure.floor or 0.0,
