@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,13 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_without_runs_every_claim_has_one_entry(entries: tuple[Entry, ...], tables: Published) -> None:
     assert [entry.claim for entry in entries] == list(CLAIMS)
     assert all(entry.own == () and entry.standing == "" for entry in entries)
-    assert counts(entries).startswith(f"{len(CLAIMS)} claims: ")
+    papers, ours = counts(entries).splitlines()
+    numbers = [[int(n) for n in re.findall(r"\d+", line)] for line in (papers, ours)]
+    assert all(line[0] == sum(line[1:]) for line in numbers) and numbers[0][0] + numbers[1][0] == len(CLAIMS)
+    assert numbers[1][0] == sum(one.mark == "D" for one in CLAIMS)
+    page = (Path(__file__).parents[2] / "docs" / "claims.md").read_text()
+    _, follow, fail, unknown = numbers[0]
+    assert f"{follow} follow, {fail} do not, {unknown} cannot be computed; of our own {numbers[1][0]} readings" in page
     told = json.loads(json.dumps(ledger_json(entries, tables), allow_nan=False))
     assert told["format"].endswith("format 1") and told["runs"] == [] and len(told["claims"]) == len(CLAIMS)
     assert {table["name"] for table in told["tables"]} == set(tables.frames)

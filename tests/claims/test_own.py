@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -273,7 +274,8 @@ def test_saturation_is_read_from_the_sign_of_the_correlation() -> None:
 
 def hops(first: Sequence[bool], second: Sequence[bool], both: Mapping[str, Sequence[bool]]) -> Series:
     n = len(first)
-    names = ("first_hop", "second_hop", "two_hop")
+    values = {"first_hop": "first_correct", "second_hop": "second_correct", "two_hop": "composed_correct"}
+    names = tuple(values.values())
     one = series({"full": [True] * n}, method="two_hop", task="twohopfact", of=measure("first_hop"))
     outcome = next(o for o in one.outcomes["full"] if o is not None)
     outcomes = {"full": tuple(type(outcome)(values=dict.fromkeys(names, True), failed=None) for _ in range(n))}
@@ -282,7 +284,7 @@ def hops(first: Sequence[bool], second: Sequence[bool], both: Mapping[str, Seque
             type(outcome)(values=dict(zip(names, told, strict=True)), failed=None)
             for told in zip(first, second, last, strict=True)
         )
-    measures = tuple(measure(name, family="knowledge") for name in names)
+    measures = tuple(replace(measure(name, family="knowledge"), value=value) for name, value in values.items())
     return Series(**{**vars(one), "measures": measures, "outcomes": outcomes, "planned": dict.fromkeys(outcomes, n)})
 
 

@@ -32,7 +32,7 @@ def loaded(*arguments: str) -> set[str]:
         ["--help"],
         ["--version"],
         *([command, "--help"] for command in ("run", "plan", "resume", "report", "records", "quantize", "list")),
-        *([command, "--help"] for command in ("compare", "rank")),
+        *([command, "--help"] for command in ("compare", "rank", "claims")),
         *([command, "--help"] for command in ("doctor", "schema", "testbed")),
         ["testbed", "train", "--help"],
     ],

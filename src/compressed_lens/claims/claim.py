@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from compressed_lens.claims.published import Published
 
 Mark = Literal["A", "B", "C", "D", "U"]
+Author = Literal["the paper", "us"]
 Follows = Literal["follows", "does not follow", "cannot be computed"]
 
 MARKS: Mapping[Mark, str] = {
@@ -127,6 +128,11 @@ class Claim:
     uses: tuple[str, ...]
     recompute: Recompute
     own: Own | None
+
+    @property
+    def by(self) -> Author:
+        """Who states it: what is inferred (mark D) is our reading of the cells, checked here so that it stays right."""
+        return "us" if self.mark == "D" else "the paper"
 
 
 def claim(

@@ -112,6 +112,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "section": claim.section,
         "statement": claim.statement,
         "mark": claim.mark,
+        "by": claim.by,
         "stated": claim.stated,
         "unit": claim.unit,
         "formula": claim.formula,
@@ -164,17 +165,26 @@ def ledger_frame(entries: Sequence[Entry]) -> pl.DataFrame:
 
 
 def counts(entries: Sequence[Entry]) -> str:
-    """Say in a sentence how many claims follow."""
-    found = Counter(entry.recomputed.follows for entry in entries)
-    return (
-        f"{len(entries)} claims: {found['follows']} follow from the published cells, {found['does not follow']} do "
-        f"not, {found['cannot be computed']} cannot be computed from what is published."
-    )
+    """Say how many statements of the papers follow, and how many of our own."""
+    told = []
+    for by, whose in (("the paper", "of the papers"), ("us", "of our own reading of the cells (mark D)")):
+        found = Counter(entry.recomputed.follows for entry in entries if entry.claim.by == by)
+        told.append(
+            f"{found.total()} statements {whose}: {found['follows']} follow from the published cells, "
+            f"{found['does not follow']} do not, {found['cannot be computed']} cannot be computed from what is there."
+        )
+    return "\n".join(told)
 
 
 def ledger_markdown(entries: Sequence[Entry]) -> str:
     """Return the ledger as Markdown: a table, then why of each, then what runs show."""
-    lines = ["# Claims", "", counts(entries), "", "| claim | statement | mark | stated | follows | recomputed |"]
+    lines = [
+        "# Claims",
+        "",
+        *counts(entries).splitlines(),
+        "",
+        "| claim | statement | mark | stated | follows | recomputed |",
+    ]
     lines += ["|---|---|---|---|---|---|"]
     for e in entries:
         stated, value = (

@@ -157,7 +157,7 @@ def hours(run: OwnRun) -> tuple[OwnFigure, ...]:
 def judges_apart(run: OwnRun) -> tuple[OwnFigure, ...]:
     """Ask a run whether its judges differ in the sign of a dimension's change."""
     found = []
-    for series in (one for one in run.series if one.method == "rating"):
+    for series in (one for one in run.series if one.method == "rating" and any(one.outcomes.get(FULL, ()))):
         variants = run.recorded(series)
         for dimension in ("trustworthiness", "coherence"):
             by_judge = [measure for measure in series.measures if measure.name.startswith(f"{dimension}:")]

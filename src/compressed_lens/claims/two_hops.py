@@ -9,7 +9,15 @@ from compressed_lens.claims.claim import FACTUAL_KNOWLEDGE, Part, Recomputed, cl
 from compressed_lens.claims.own import Target
 from compressed_lens.claims.own_changes import change
 from compressed_lens.claims.own_knowledge import bridge_bottleneck, counted, hop_losses, same_answers
-from compressed_lens.claims.published import RECALL, ROUNDING, TWO_HOPS, Change, Published
+from compressed_lens.claims.published import (
+    RECALL,
+    RECALL_ITEMS,
+    ROUNDING,
+    TWO_HOPS,
+    Change,
+    Published,
+    percent_difference,
+)
 from compressed_lens.comparison.measures import SEED
 from compressed_lens.statistics import correlation
 
@@ -257,6 +265,13 @@ def bitsandbytes_safest(tables: Published) -> Recomputed:
         for name in ("bib4", "awq")
     }
     every = {name: fmean(-c.gain for c in tables.recall if c.variant == name) for name in ("bib4", "awq")}
+    cells = {(c.model, c.variant): c.value for c in tables.recall}
+    apart = [
+        percent_difference(cells[model, "awq"], cells[model, "bib4"], RECALL_ITEMS)
+        for model, variant in cells
+        if variant == "awq"
+    ]
+    shown = sum(one.low > 0 for one in apart)
     right = all(min(d, key=d.__getitem__) == "bib4" for d in (every, recall, hops))
     return Recomputed(
         follows="follows" if right else "does not follow",
@@ -267,8 +282,8 @@ def bitsandbytes_safest(tables: Published) -> Recomputed:
             *(Part(name=f"LRE, {name}", value=value, unit="points lost") for name, value in every.items()),
             *(Part(name=f"TwoHopFact, {name}", value=value, unit="points lost") for name, value in hops.items()),
         ),
-        why="On LRE bib4 is ahead of awq by no more than chance would make; on TwoHopFact by points, in a row it "
-        "shares with bib8. That loss is modest is a judgement for which no margin is given.",
+        why=f"On LRE bib4 is ahead of awq beyond chance in {shown} of {len(apart)} models; on TwoHopFact by points, "
+        "in a row it shares with bib8. That loss is modest is a judgement for which no margin is given.",
     )
 
 

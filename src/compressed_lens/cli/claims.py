@@ -38,8 +38,8 @@ def claims(
 
     "follows" is about arithmetic: the statement holds for the numbers that were printed. A run reproduces a statement
     only on the paper's data, with a model of its size, and where the 95 % interval shows it; in any other setting its
-    figure is shown as "not comparable". Marks: A read in the paper, B two readings agree, C one note, D inferred,
-    U unknown.
+    figure is shown as "not comparable". Marks: A read in the paper, B two readings agree, C one note, U unknown;
+    D our own reading of the cells.
     """
     from compressed_lens.claims import CLAIMS, Published, ledger, ledger_frame, ledger_json, ledger_markdown
     from compressed_lens.claims.ledger import counts, find
@@ -50,7 +50,7 @@ def claims(
     entries = ledger(tables, asked, claims=chosen)
     if claim is None:
         _show_all(entries, with_runs=bool(asked))
-        show(f"\n{counts(entries)} `clens claims --claim ID` shows one in full.")
+        show(f"\n{counts(entries)}\n`clens claims --claim ID` shows one in full.")
     else:
         _show_one(entries[0], tables)
     if as_json is not None:
