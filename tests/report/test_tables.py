@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def test_every_column_is_explained(run: RunData, tables: dict[str, pl.DataFrame]
 
 def test_every_frame_of_a_table_is_explained_even_if_this_run_has_none() -> None:
     from compressed_lens import comparison
+    from compressed_lens.comparison.items import reaches_frame
 
     frames = {
         "correlations": comparison.agreements_frame(()), "ranking": comparison.rankings_frame(()),
@@ -45,7 +47,8 @@ def test_every_frame_of_a_table_is_explained_even_if_this_run_has_none() -> None
         "uses": comparison.use_frame(()), "transitions": comparison.transitions_frame(()),
         "curves": comparison.curves_frame(()), "hops": comparison.hop_tables_frame(()),
         "saturation": comparison.saturations_frame(()), "bottleneck": comparison.bottlenecks_frame(()),
-        "figures": comparison.figures_frame(()),
+        "figures": comparison.figures_frame(()), "effects": comparison.effects_frame(()),
+        "overall": comparison.overall_frame(()), "power": reaches_frame(()),
     }  # fmt: skip
     assert not [
         (name, column) for name, frame in frames.items() for column in frame.columns if not meaning(name, column)
@@ -102,7 +105,7 @@ def test_the_command_writes_what_the_manifest_says(run: RunData, tmp_path: Path)
             frame = read(folder / one["file"])
             assert frame.height == one["rows"] and frame.columns == [column["name"] for column in one["columns"]]
     names = {path.stem for path in paper.iterdir()} - {"all"}
-    assert {line[7:-1] for line in (paper / "all.tex").read_text().splitlines() if line.startswith(r"\input{")} == names
+    assert set(re.findall(r"\\input\{(.*?)\}", (paper / "all.tex").read_text())) == names
 
 
 def test_the_digest_is_of_what_was_asked(run: RunData) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from compressed_lens import comparison
+from compressed_lens.comparison.items import reaches, reaches_frame
 from compressed_lens.comparison.outcomes import OutcomeTable
 from compressed_lens.ids import digest
 from compressed_lens.judging.agreement import judge_ratings
@@ -37,10 +38,14 @@ def report_tables(run: RunData, compared: Comparisons) -> dict[str, pl.DataFrame
         columns (lists and mappings as JSON; a value called like a column of the record itself as `value_<name>`).
     """
     figures = run.figures
+    gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
     tables = {
         "variants": variants_frame(run),
         "figures": comparison.figures_frame(figures),
         "uses": comparison.use_frame(comparison.use_verdicts(figures, run.variant_list)),
+        "overall": comparison.overall_frame(comparison.overall(run.series, figures)),
+        "effects": comparison.effects_frame(comparison.effects(run.series, gates, margins=run.margins)),
+        "power": reaches_frame(reaches(figures)),
         "transitions": comparison.transitions_frame(compared.transitions),
         "outcomes": outcomes_frame(compared.outcomes),
         "correlations": comparison.agreements_frame(compared.agreements),
