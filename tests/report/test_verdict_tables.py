@@ -69,6 +69,7 @@ def test_a_cell_names_the_measure_that_decides(run: RunData) -> None:
         )
         assert cell.told.endswith(f"margin {100 * first.margin:.1f}")
         assert ("would decide" in cell.more) == (verdict.verdict == "undecided")
+        assert cell.more.startswith("leaning") == (verdict.verdict == "undecided" and first.leaning != "")
 
 
 def test_the_first_screen_says_it(page: str) -> None:

@@ -119,8 +119,10 @@ def _cell(verdict: UseVerdict, labels: Labels) -> VerdictCell:
 
 def _more(verdict: UseVerdict) -> str:
     if verdict.verdict == "undecided":
+        leaning = verdict.figures[0].leaning
+        told = f"leaning {leaning}; " if leaning else ""
         if verdict.more is None:
-            return "no number of items would decide"
-        return f"about {number(verdict.more, digits=2)} × the items would decide"
+            return f"{told}no number of items would decide"
+        return f"{told}about {number(verdict.more, digits=2)} × the items would decide"
     same = sum(figure.verdict == verdict.verdict for figure in verdict.figures)
     return f"{same} of {len(verdict.figures)} measures" if verdict.verdict == "worse" and same > 1 else ""
