@@ -36,7 +36,7 @@ def counted(method: str, source: str, *, items: int, groups: int) -> Own:
                         unit="items",
                         shows="as stated" if whole else "neither",
                         task=one.task,
-                        remark="These are all." if whole else "The run used a part of the data, or another form of it.",
+                        barriers=() if whole else ("the run used a part of the data, or another form of it",),
                     ),
                 )
         return without(run, f"The run has no {method} on {source}.")
