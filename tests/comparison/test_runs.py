@@ -264,6 +264,60 @@ def test_judges(made: Callable[..., RunData]) -> None:
     assert result == "refused" and "two rulers" in detail
 
 
+def test_the_noise_floor_of_the_first_run_holds(made: Callable[..., RunData]) -> None:
+    placebo = "rtn-4bit"
+    run = made()
+    variants = run.variants.with_columns(
+        recipe=pl.when(pl.col("variant") == placebo)
+        .then(pl.lit('{"placebo": {"dtype": "float16"}}'))
+        .otherwise("recipe")
+    )
+    noisy, other = replace(run, variants=variants), made(luck=2, kernel="packed")
+    (known,) = [f for f in noisy.figures if (f.variant, f.measure.name) == (placebo, "correct")]
+    cells = side_by_side([noisy, other]).cells
+    floors = {(c.first.variant.name, f.measure.name): f.floor for c in cells for f in c.differences}
+    assert known.paired is not None and floors["full", "correct"] == abs(known.paired.estimate) > 0
+    assert floors[placebo, "correct"] is None
+    alien = side_by_side([noisy, made(luck=2, weights="v", path="org/large")]).cells[0]
+    assert {f.floor for f in alien.differences} == {None}
+
+
+def test_close_is_not_the_same(made: Callable[..., RunData]) -> None:
+    run = made()
+    nudged = pl.Series("values", [
+        json.dumps({k: v + 1e-7 if k == "odds" and n % 2 else v for k, v in json.loads(text).items()})
+        for n, text in enumerate(run.records["values"])
+    ])  # fmt: skip
+    for cell in side_by_side([run, replace(run, records=run.records.with_columns(nudged))]).cells:
+        found = cell.records
+        assert found is not None and found.close > 10 and found.different == 0 and not found.unlike
+    renamed = pl.Series("values", [text.replace('"words"', '"length"') for text in run.records["values"]])
+    (cell, _) = side_by_side([run, replace(run, records=run.records.with_columns(renamed))]).cells
+    assert cell.records is not None and cell.records.one_sided == ("length", "words") and cell.records.same == ITEMS
+
+
+def test_every_cell_has_a_place_and_every_refusal_a_reason(made: Callable[..., RunData]) -> None:
+    draw = np.random.default_rng(5)
+    changes: list[dict[str, Any]] = [c for c, *_ in (*REFUSED.values(), *WARNED.values())]
+    changes += [{"status": "marked"}, {"model": "large"}, {"luck": 7}]
+    for _ in range(12):
+        sides = [{k: v for n in draw.choice(len(changes), 2) for k, v in changes[n].items()} for _ in range(2)]
+        runs = [made(**side) for side in sides]
+        compared = side_by_side(runs)
+        for number, run in enumerate(runs):
+            letter = "AB"[number]
+            placed = [(s.variant.name, s.series.task) for c in compared.cells for s in [(c.first, c.second)[number]]]
+            alone = [(one.variant, one.task) for one in compared.alone if one.run == letter]
+            assert sorted([*placed, *alone]) == sorted((row["variant"], row["task"]) for row in run.cells.to_dicts())
+        for cell in compared.cells:
+            assert len(cell.checks) == 12 and all(len(check.detail) > 5 for check in cell.checks)
+            assert bool(cell.refused) == (cell.records is None) and (not cell.refused or not cell.figures)
+            named = {figure.measure.name for figure in cell.differences} | {name for name, _ in cell.left_out}
+            assert cell.refused or named == {m.name for s in (cell.first, cell.second) for m in s.series.measures}
+        told = checks_frame(compared)
+        assert told["detail"].null_count() == 0 and told.height >= 12 * len(compared.cells)
+
+
 def test_who_has_no_partner(made: Callable[..., RunData]) -> None:
     a, b = made(), made()
     b = replace(b, variants=b.variants.filter(pl.col("variant") != "rtn-4bit"))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     pass
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_OTHER = "other"
+SECOND = "/second"  # no name of a variant: those have no slash
 Place = tuple[str, str]
 
 
@@ -39,7 +39,8 @@ class PairedCell:
         checks: The whole checklist.
         records: How far the records agree; None where the comparison is refused.
         figures: Paired differences, second minus first; empty where refused. `verdict` reads the second against the
-            first; Holm's correction runs over the confirmatory measures of the pair of variants.
+            first; Holm's correction runs over the confirmatory measures of the pair of variants. The noise floor is
+            the first run's, where its full precision is the first side and both have the same base; else none.
         left_out: (metric, why) of metrics that must not be compared.
     """
 
@@ -64,7 +65,7 @@ class PairedCell:
     @property
     def differences(self) -> tuple[Figure, ...]:
         """The second side's figures, with their difference to the first."""
-        return tuple(figure for figure in self.figures if figure.variant != FULL)
+        return tuple(figure for figure in self.figures if figure.variant == SECOND)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ def side_by_side(runs: Sequence[ComparedRun], pairs: Sequence[tuple[Place, Place
         for mine, theirs in matched:
             found, left = _cells(first, mine, other, theirs)
             alone += left
-            cells += _with_figures(found, first.run.study.get("margins") or {})
+            cells += _with_figures(found, _placebos(first.run, mine, theirs), first.run.study.get("margins") or {})
     told = tuple(
         (
             letter,
@@ -221,38 +222,52 @@ def _paired(first: Side, second: Side) -> PairedCell:
     )
 
 
-def _with_figures(cells: Sequence[PairedCell], margins: Mapping[str, float]) -> list[PairedCell]:
+def _placebos(run: ComparedRun, mine: Variant, theirs: Variant) -> list[Variant]:
+    """Return what gives a noise floor: the placebos of the first run's model, where its full precision is the first."""
+    if mine.name != FULL:
+        return []
+    return [v for v in run.variant_list if v.placebo and v.model == mine.model and v.name != theirs.name]
+
+
+def _with_figures(
+    cells: Sequence[PairedCell], placebos: Sequence[Variant], margins: Mapping[str, float]
+) -> list[PairedCell]:
     """Add the figures of the cells of one pair of variants: the first run takes the place of full precision."""
     allowed = [cell for cell in cells if not cell.refused]
     if not allowed:
         return list(cells)
     mine, theirs = allowed[0].first.variant, allowed[0].second.variant
-    series = [_lined_up(cell) for cell in allowed]
-    # Two runs, and so no placebos of both: there is no noise floor here.
-    sides = [replace(mine, model="", name=FULL, recipe={}), replace(theirs, model="", name=_OTHER, recipe={})]
-    computed = figures(series, sides, margins=margins)
+    noise = [] if allowed[0].relation == "other model" else placebos
+    series = [_lined_up(cell, noise) for cell in allowed]
+    sides = [replace(mine, model="", name=FULL), replace(theirs, model="", name=SECOND, recipe={})]
+    computed = figures(series, [*sides, *(replace(v, model="") for v in noise)], margins=margins)
     by_cell: dict[tuple[str, str], list[Figure]] = {}
     for figure in computed:
-        by_cell.setdefault((figure.task, figure.analysis), []).append(figure)
+        if figure.variant in {FULL, SECOND}:
+            by_cell.setdefault((figure.task, figure.analysis), []).append(figure)
     return [
         replace(cell, figures=tuple(by_cell.get((cell.first.series.task, cell.first.series.analysis), ())))
         for cell in cells
     ]
 
 
-def _lined_up(cell: PairedCell) -> Series:
+def _lined_up(cell: PairedCell, placebos: Sequence[Variant]) -> Series:
     """Return the records of both sides over the items they share, as one series without a model's name."""
     left_out = {name for name, _ in cell.left_out}
     items = set(shared_items(cell.first, cell.second))
     mine, theirs = outcomes_of(cell.first), outcomes_of(cell.second)
     groups = dict(zip(cell.first.series.rows, cell.first.series.groups, strict=True))
     rows = tuple(row for row in mine if row[0] in items)
+    outcomes = {FULL: tuple(mine[row] for row in rows), SECOND: tuple(theirs.get(row) for row in rows)}
+    for placebo in placebos:
+        other = outcomes_of(replace(cell.first, variant=placebo))
+        outcomes[placebo.name] = tuple(other.get(row) for row in rows)
     return replace(
         cell.first.series,
         model="",
         measures=tuple(m for m in cell.first.series.measures if m.name not in left_out),
         rows=rows,
         groups=tuple(groups[row] for row in rows),
-        outcomes={FULL: tuple(mine[row] for row in rows), _OTHER: tuple(theirs.get(row) for row in rows)},
-        planned={FULL: len(rows), _OTHER: len(rows)},
+        outcomes=outcomes,
+        planned=dict.fromkeys(outcomes, len(rows)),
     )

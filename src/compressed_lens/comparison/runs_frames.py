@@ -91,7 +91,7 @@ def differences_frame(compared: RunComparison) -> pl.DataFrame:
 
     Columns: as in `checks_frame` up to `relation`; `metric, family, unit, direction, confirmatory`; `first_value`,
     `second_value` (own means over the shared items), `difference, low, high, pairs, dropped, method` (second minus
-    first, 95 % interval), `lost`, `gained`, `p`, `p_adjusted`, `margin`, `verdict`, `leaning`, `needed`.
+    first, 95 % interval), `lost`, `gained`, `p`, `p_adjusted`, `margin`, `floor`, `verdict`, `leaning`, `needed`.
     """
     import polars as pl
 
@@ -102,7 +102,7 @@ def differences_frame(compared: RunComparison) -> pl.DataFrame:
         **dict.fromkeys(("pairs", "dropped"), pl.Int64),
         "method": pl.String,
         **dict.fromkeys(("lost", "gained"), pl.Int64),
-        **dict.fromkeys(("p", "p_adjusted", "margin"), pl.Float64),
+        **dict.fromkeys(("p", "p_adjusted", "margin", "floor"), pl.Float64),
         **dict.fromkeys(("verdict", "leaning"), pl.String),
         "needed": pl.Int64,
     }
@@ -121,6 +121,6 @@ def _difference_row(cell: PairedCell, mine: Figure, figure: Figure) -> tuple[obj
         *(*_place(cell), cell.relation, measure.name, measure.family, measure.unit, measure.direction),
         *(figure.confirmatory, *map(or_none, (mine.own.estimate, figure.own.estimate, *ends))),
         *((paired.n, paired.dropped, paired.method) if paired else (None, None, None)),
-        *(figure.lost, figure.gained, figure.p, figure.p_adjusted, figure.margin),
+        *(figure.lost, figure.gained, figure.p, figure.p_adjusted, figure.margin, figure.floor),
         *(figure.verdict, figure.leaning, figure.needed),
     )
