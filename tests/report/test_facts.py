@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sqlite3
-import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +23,7 @@ from compressed_lens.comparison.mosaic import COMBINATIONS
 from compressed_lens.comparison.series import Series, series_of
 from compressed_lens.report import write_report
 from compressed_lens.report.curves import CurvePanel, Line, curve_groups, curve_panels
-from compressed_lens.report.explorer import block, choose, items_per_series
+from compressed_lens.report.items import Items
 from compressed_lens.report.mosaics import mosaic_panels
 from compressed_lens.report.relations import scatter_panels
 from compressed_lens.report.run_data import RunData
@@ -241,41 +238,20 @@ def test_markdown_has_the_same_tables(folder: Path, page: Page) -> None:
 
 def test_items_carry_their_curves_and_short_lists(run: RunData) -> None:
     series = of(run, "entity_recall")
-    data = json.loads(block(series, choose(series), {}, {}))
-    assert data["curves"] == [["entity_recall", "layer", 0], ["beats_the_substitute", "layer", 0]]
-    first = data["items"][0]["out"][0]
+    first = Items(series=series).told(next(o for o in series.outcomes["full"] if o is not None))
     stored = next(o for o in series.outcomes["full"] if o is not None).values
-    assert first[3][0] == pytest.approx(stored["curve"], rel=0.005) and first[3][1] == [int(b) for b in stored["beats"]]
-    assert set(first[1]) == {"peak"}
-    undrawn = Series(**{**vars(series), "pictures": ()})
-    told = json.loads(block(undrawn, choose(undrawn), {}, {}))["items"][0]["out"][0]
-    assert len(told) == 3 and told[1]["curve"].endswith(f"] … {LAYERS} values") and told[1]["curve"].count(",") == 7
-    assert items_per_series([series] * 40) < items_per_series([undrawn] * 40)
+    assert first.lists[0] == pytest.approx(stored["curve"], rel=0.005)
+    assert first.lists[1] == [int(b) for b in stored["beats"]]
+    assert set(first.facts) == {"peak"}
+    undrawn = Items(series=Series(**{**vars(series), "pictures": ()}))
+    told = undrawn.told(next(o for o in series.outcomes["full"] if o is not None))
+    assert told.lists == () and told.facts["curve"].endswith(f"] … {LAYERS} values")
+    assert told.facts["curve"].count(",") == 7
 
 
 def test_the_page_stays_light(tmp_path: Path, plant_run: Callable, settings: type) -> None:
     folder = plant_run(tmp_path / "run", settings(items=250, chains=True))
     assert write_report(folder).stat().st_size < 2_500_000
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium (apt-get install chromium)")
-def test_a_browser_draws_the_curves_of_an_item(tmp_path: Path, plant_run: Callable, settings: type) -> None:
-    folder = plant_run(tmp_path / "run", settings(items=9, variants=("full", "rtn-3bit"), chains=True))
-    with sqlite3.connect(folder / "run.sqlite") as connection:
-        connection.execute("DELETE FROM grid WHERE analysis <> 'entity_recall'")
-    connection.close()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        done = subprocess.run(
-            ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             f"--user-data-dir={profile}", "--virtual-time-budget=2000", "--dump-dom", write_report(folder).as_uri()],
-            capture_output=True, check=True, timeout=120,
-        )  # fmt: skip
-    drawn = Page(done.stdout.decode("utf-8", "replace"))
-    assert sum(attrs.get("class") == "spark" for tag, attrs in drawn.elements if tag == "figure") == 2 * 2
-    assert any(
-        re.fullmatch(r"entity recall: from −1\d.* to −.*, highest −.* at layer \d+", text) for text in drawn.text
-    )
 
 
 def test_a_run_from_before_there_were_pictures_has_a_report(

@@ -9,6 +9,7 @@ import pytest
 from compressed_lens.comparison.series import Measure, Outcome, Series
 from compressed_lens.report import formatting
 from compressed_lens.report.explorer import choose
+from compressed_lens.report.items import LOST, Items
 from compressed_lens.report.scale import round_numbers
 
 RIGHT = Measure(name="right", value="right", direction="higher", unit="rate", summary="")
@@ -64,14 +65,15 @@ def test_flips_of_every_variant_are_chosen_first() -> None:
     for row in range(90, 100):
         one[row] = False
     other[50] = False
-    chosen = choose(series({"full": [True] * n, "one": one, "other": other}), limit=12)
-    assert chosen.total == n and len(chosen.rows) == 12 and list(chosen.rows) == sorted(chosen.rows)
-    assert 50 in chosen.rows and sum(row >= 90 for row in chosen.rows) >= 5
-    assert [m & 4 for m in chosen.marks["other"]].count(4) == 1
+    table = Items(series=series({"full": [True] * n, "one": one, "other": other}))
+    chosen = choose(table, limit=12)
+    assert len(chosen) == 12 and list(chosen) == sorted(chosen)
+    assert 50 in chosen and sum(row >= 90 for row in chosen) >= 5
+    assert [int(mark) & LOST for mark in table.marks[2]].count(LOST) == 1
 
 
 def test_everything_is_kept_when_it_fits_and_missing_records_are_no_flips() -> None:
-    chosen = choose(series({"full": [True, True, None], "one": [None, False, True]}), limit=5)
-    assert chosen.rows == (0, 1, 2) and chosen.marks["one"] == (0, 4, 0)
-    alone = choose(series({"full": [True] * 9}), limit=4)
-    assert len(alone.rows) == 4 and alone.marks == {}
+    table = Items(series=series({"full": [True, True, None], "one": [None, False, True]}))
+    assert choose(table, limit=5) == (0, 1, 2) and table.marks.tolist() == [[0, 0, 0], [0, LOST, 0]]
+    alone = Items(series=series({"full": [True] * 9}))
+    assert choose(alone, limit=4) == (0, 1, 2, 3) and not alone.marks.any()

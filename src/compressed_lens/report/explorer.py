@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,14 +105,17 @@ def choose(table: Items, *, limit: int) -> tuple[int, ...]:
         return tuple(every)
     places = [place for place in range(len(table.variants)) if place != table.reference]
     weights = [[sum(w for bit, w in _WEIGHT.items() if int(mark) & bit) for mark in table.marks[p]] for p in places]
-    queues = [iter(sorted(every, key=lambda row, of=of: -of[row])) for of in weights] or [iter(every)]  # type: ignore[misc]
+    queues = [iter(sorted((row for row in every if of[row]), key=lambda row, of=of: -of[row])) for of in weights]  # type: ignore[misc]
     kept: set[int] = set()
-    while len(kept) < limit:
-        for queue in queues:
+    while queues and len(kept) < limit:
+        for queue in tuple(queues):
             following = next((row for row in queue if row not in kept), None)
-            if following is not None and len(kept) < limit:
+            if following is None:
+                queues.remove(queue)
+            elif len(kept) < limit:
                 kept.add(following)
-    return tuple(sorted(kept))
+    rest = (row for row in every if row not in kept)
+    return tuple(sorted([*kept, *islice(rest, limit - len(kept))]))
 
 
 class _Strings:

@@ -3,7 +3,7 @@
   const box = at("explorer"), list = at("list"), rows = at("rows"), detail = at("detail"), search = at("search"), status = at("shown");
   const pick = { series: at("pick-series"), variant: at("pick-variant"), measure: at("pick-measure"), group: at("pick-group"), reason: at("pick-reason") };
   const radios = [...document.querySelectorAll("input[name=show]")];
-  let sources = [], source = null, series = null, found = null, current = 0, item = null, turn = 0, height = 52;
+  let sources = [], source = null, series = null, found = null, current = 0, item = null, asked = 0, shownLast = 0, height = 52;
 
   const trouble = (text) => { const note = at("trouble"); note.textContent = text; note.hidden = !text; };
   const guarded = (work) => (...given) => Promise.resolve(work(...given)).catch((error) => trouble(String(error.message || error)));
@@ -20,6 +20,7 @@
   const drawRows = () => {
     if (!found) return;
     const from = Math.max(0, Math.floor(list.scrollTop / height) - 4), to = Math.min(found.total, from + Math.ceil(list.clientHeight / height) + 9), mine = found;
+    const neither = series.measures.find((one) => one.name === pick.measure.value)?.direction === "neither";
     rows.style.height = found.total * height + "px";
     rows.replaceChildren(...found.rows(from, to, () => { if (mine === found) drawRows(); }).map((row, k) => {
       const n = from + k, node = make("div");
@@ -32,7 +33,7 @@
       node.setAttribute("aria-posinset", String(n + 1));
       if (!row) { node.textContent = "…"; return node; }
       const signs = (row.mark & LOST ? "▼ " : "") + (row.mark & GAINED ? "▲ " : "") + (row.mark & BITS.failed ? "✕ " : "");
-      const change = row.change ? (row.change > 0 ? "+" : "") + digits(row.change) : "";
+      const change = !row.change ? "" : neither ? "Δ " + digits(-row.change) : (row.change > 0 ? "+" : "") + digits(row.change);
       const title = make("span", signs + (row.title || row.id)), note = make("small", [change, row.id, row.group, row.repeat ? "repeat " + row.repeat : ""].filter(Boolean).join(" · "));
       title.dir = note.dir = "auto";
       node.append(title, note);
@@ -49,19 +50,19 @@
     return [note];
   };
   const show = guarded(async () => {
-    const mine = ++turn, row = found.total ? found.rows(current, current + 1, () => { if (!item) show(); })[0] : null;
+    const mine = ++shownLast, row = found.total ? found.rows(current, current + 1, () => { if (!item) show(); })[0] : null;
     drawRows();
     const told = row ? await source.item(row.id, row.repeat) : null;
-    if (mine !== turn) return;
+    if (mine !== shownLast) return;
     item = told;
     detail.replaceChildren(...(item ? [...drawn(series, item, picked()), ...others()] : found.total ? [] : [make("p", "No item is left by these filters.", "fine")]));
   });
-  const go = (n, byHand) => {
+  const go = async (n, byHand) => {
     current = Math.max(0, Math.min(found.total - 1, n));
     if (current * height < list.scrollTop) list.scrollTop = current * height;
     if ((current + 1) * height > list.scrollTop + list.clientHeight) list.scrollTop = (current + 1) * height - list.clientHeight;
-    const shown = show();
-    if (byHand) shown.then(remember);
+    await show();
+    if (byHand) remember();
   };
 
   // The place in the address: names, not numbers, so that a link outlives the page it was copied from.
@@ -76,13 +77,13 @@
   const remember = () => history.replaceState(null, "", "#" + address());
 
   const filter = guarded(async (wanted = item) => {
-    const mine = ++turn, measure = series.measures.find((one) => one.name === pick.measure.value);
+    const mine = ++asked, measure = series.measures.find((one) => one.name === pick.measure.value);
     const query = {
       variant: pick.variant.value, show: shownFilter(), measure: pick.measure.value, group: pick.group.value, reason: pick.reason.value,
       search: search.value.trim().toLowerCase(), item: wanted?.id, repeat: wanted ? wanted.repeat : undefined,
     };
     const result = await source.find(query);
-    if (mine !== turn) return;
+    if (mine !== asked) return;
     trouble("");
     found = result;
     const words = !measure || measure.yesNo ? ["lost", "gained"] : measure.direction === "neither" ? ["fell", "rose"] : ["worse", "better"];
@@ -97,12 +98,13 @@
     list.scrollTop = 0;
     item = null;
     await go(Math.max(0, found.place), false);
+    return true;
   });
   const open = guarded(async (wanted = {}) => {
-    const mine = ++turn, opened = sources[Number(pick.series.value)];
+    const mine = ++asked, opened = sources[Number(pick.series.value)];
     status.textContent = "Reading…";
     const told = await opened.open();
-    if (mine !== turn) return;
+    if (mine !== asked) return;
     source = opened;
     series = told;
     const others = series.variants.map((name, v) => [name, label(series, v), v]).filter(([, , v]) => v !== series.reference || series.variants.length === 1);
@@ -143,7 +145,7 @@
   const copyLink = () => { remember(); copy(location.href, at("copy-link")); };
   const copyItem = () => { if (item) copy(JSON.stringify({ model: source.model, task: source.task, analysis: source.analysis, ...plainItem(series, item) }, null, 2), at("copy-item")); };
   const help = () => { at("keys").hidden = !at("keys").hidden; at("help").setAttribute("aria-expanded", String(!at("keys").hidden)); };
-  const byHand = () => filter().then(remember);
+  const byHand = async () => { if (await filter()) remember(); };
   const choose = (value) => { setShow(value); byHand(); };
   const turnVariant = (step) => {
     const select = pick.variant;

@@ -98,11 +98,11 @@
   // A series that `clens view` reads from the run's database (view/app.py).
   const PAGE = 100;
   const ask = async (path, query) => {
-    const answer = await fetch("api/" + path + "?" + new URLSearchParams(query));
+    const answer = await fetch("api/" + path + "?" + new URLSearchParams(query)).catch(() => { throw new Error("The server does not answer; is clens view still running?"); });
     if (!answer.ok) throw new Error("clens view answered " + answer.status + ".");
     return answer.json();
   };
-  const served = (key) => ({
+  const served = ({ records, ...key }) => ({
     ...key,
     open: () => ask("head", key),
     find: async (query) => {
