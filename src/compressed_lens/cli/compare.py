@@ -45,6 +45,7 @@ def compare(
     csv: Annotated[Path | None, typer.Option(help="Write every table as CSV, too.", metavar=_FOLDER)] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write every table as Parquet, too.", metavar=_FOLDER)] = None,
     latex: Annotated[Path | None, typer.Option(help="Write every table as LaTeX, too.", metavar=_FOLDER)] = None,
+    html: Annotated[Path | None, typer.Option(help="Of several runs: a page, too.", metavar="FILE")] = None,
 ) -> None:
     """Compare the variants of a run (transitions, agreement of the tests, ranking, size, facts), or several runs.
 
@@ -63,8 +64,10 @@ def compare(
 
         if measures:
             raise StudyError("--measures is for one run.", fix="Leave it out, or compare one run without --pair.")
-        compare_runs(runs, pair or (), everything=everything, csv=csv, parquet=parquet, latex=latex)
+        compare_runs(runs, pair or (), everything=everything, csv=csv, parquet=parquet, latex=latex, html=html)
         return
+    if html is not None:
+        raise StudyError("--html is for several runs.", fix="For one run `clens report` writes a page.")
     from compressed_lens import comparison
     from compressed_lens.comparison.correlation import tests_of_faithfulness
     from compressed_lens.report.run_data import RunData

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressed_lens.cli.comparisons import export
-from compressed_lens.cli.output import show, show_table
-from compressed_lens.errors import StudyError
+from compressed_lens.cli.output import progress_line, show, show_table
+from compressed_lens.errors import RunError, StudyError
 
 if TYPE_CHECKING:
-    from compressed_lens.comparison.runs import PairedCell, Place, RunComparison
-
-_REPRODUCED = ("same model", "same recipe")
+    from compressed_lens.comparison.runs import Place, RunComparison
 
 
 def compare_runs(
@@ -25,36 +22,37 @@ def compare_runs(
     csv: Path | None,
     parquet: Path | None,
     latex: Path | None,
+    html: Path | None,
 ) -> None:
-    """Put runs side by side, print what may be compared and what differs, and write the tables asked for.
+    """Put runs side by side, print what may be compared and what differs, and write the tables and the page asked for.
 
     Raises:
-        RunError: A folder holds no run, or a table cannot be written.
+        RunError: A folder holds no run, or a file cannot be written.
         DataError: A pair names a variant that is not there.
         StudyError: A pair is not written as FIRST=SECOND.
     """
+    from compressed_lens import __version__
     from compressed_lens.comparison.runs import side_by_side
     from compressed_lens.comparison.runs_frames import checks_frame, differences_frame, records_frame
     from compressed_lens.report.run_data import RunData
+    from compressed_lens.report.side_by_side import page
 
     compared = side_by_side([RunData.read(folder) for folder in folders], [parsed_pair(pair) for pair in pairs])
-    show("Runs")
-    show_table(
-        ["", "folder", "study", "last session"],
-        [
-            (letter, folder, name, datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%d %H:%M") if began else "")
-            for letter, folder, name, began in compared.runs
-        ],
-    )
-    _show_checks(compared)
-    _show_records(compared)
-    _show_differences(compared, everything=everything)
+    _show(compared, everything=everything)
     tables = {
         "checks": checks_frame(compared),
         "records": records_frame(compared),
         "differences": differences_frame(compared),
     }
     export(tables, csv=csv, parquet=parquet, latex=latex)
+    if html is not None:
+        text = page(compared, everything=everything, footer=f"Made by compressed-lens {__version__}.")
+        try:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            html.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        except OSError as error:
+            raise RunError(f"Cannot write {html}: {error.strerror}.", fix="Name another file.") from error
+        progress_line(f"wrote {html}")
 
 
 def parsed_pair(text: str) -> tuple[Place, Place]:
@@ -70,91 +68,50 @@ def parsed_pair(text: str) -> tuple[Place, Place]:
     return (mine, mine_name), (theirs, theirs_name)
 
 
-def _show_checks(compared: RunComparison) -> None:
-    show("\nMay they be compared? (cells by the result of each check)")
-    counts: dict[str, dict[str, int]] = {}
-    told: dict[tuple[str, str, str], list[str]] = {}
-    for cell in compared.cells:
-        for check in cell.checks:
-            line = counts.setdefault(check.name, {"passed": 0, "warning": 0, "refused": 0})
-            line[check.result] += 1
-            if check.result != "passed":
-                told.setdefault((check.result, check.name, check.detail), []).append(_where(cell))
-        for metric, why in cell.left_out:
-            told.setdefault(("refused", f"metric {metric}", f"{why[:1].upper()}{why[1:]}."), []).append(_where(cell))
-    for one in compared.alone:
-        place = f"{one.run}:{one.model}/{one.variant} {one.task} {one.analysis}".rstrip()
-        told.setdefault(("refused", "partner", f"{one.why[:1].upper()}{one.why[1:]}."), []).append(place)
-    show_table(
-        ["check", "passed", "warning", "refused"], [(name, *results.values()) for name, results in counts.items()]
-    )
-    if told:
+def _show(compared: RunComparison, *, everything: bool) -> None:
+    from compressed_lens.report import side_by_side as told
+
+    show("Runs")
+    runs = [(letter, folder, name, told.began(when)) for letter, folder, name, when in compared.runs]
+    show_table(["", "folder", "study", "last session"], runs)
+    show("\nMay they be compared? (pairs of cells by the result of each check)")
+    counts = told.check_counts(compared)
+    show_table(["check", "passed", "warning", "refused"], [(name, *found.values()) for name, found in counts.items()])
+    found = told.reasons(compared)
+    if found:
         show("\nWhy not, and with which reservations")
-        rows = [
-            (result, check, detail, where[0] + (f" and {len(where) - 1} more" if len(where) > 1 else ""))
-            for (result, check, detail), where in sorted(told.items(), key=lambda pair: pair[0][0])
-        ]
-        show_table(["result", "check", "detail", "where"], rows)
-    refused = sum(bool(cell.refused) for cell in compared.cells)
-    show(f"\n{len(compared.cells) - refused} pairs of cells are compared, {refused} are refused, "
-         f"{len(compared.alone)} cells or variants have no partner.")  # fmt: skip
-
-
-def _where(cell: PairedCell) -> str:
-    return f"{cell.first.series.task} {cell.first.series.analysis} ({cell.first.name}, {cell.second.name})"
-
-
-def _show_records(compared: RunComparison) -> None:
-    again = [cell for cell in compared.cells if cell.records is not None and cell.relation in _REPRODUCED]
-    if not again:
-        return
-    show("\nThe same again? (records of what should be the same; close: numbers within 1e-4)")
-    exact = [cell for cell in again if cell.records is not None and cell.records.same == cell.records.shared]
-    shared = sum(cell.records.shared for cell in exact if cell.records is not None)
-    show(
-        f"{len(exact)} of {len(again)} pairs of cells agree in all of their records, to the last digit "
-        f"({shared} records)."
-    )
-    rows = [
-        (
-            *(cell.first.name, cell.second.name, cell.first.series.task, cell.first.series.analysis),
-            *(found.shared, found.same, found.close, found.different, found.missing, ", ".join(found.unlike)),
+        show_table(
+            ["result", "check", "detail", "where"], [(one.result, one.check, one.detail, one.places) for one in found]
         )
-        for cell in again
-        if (found := cell.records) is not None and found.same < found.shared
-    ]
-    if rows:
-        heads = ["first", "second", "task", "analysis", "records", "same", "close", "different", "missing", "what"]
-        show_table(heads, rows)
-
-
-def _show_differences(compared: RunComparison, *, everything: bool) -> None:
-    from compressed_lens.report.formatting import DASH, amount, bounds, difference, p_value
-
-    rows, same = [], 0
-    for cell in compared.cells:
-        identical = (
-            cell.relation == "same model" and cell.records is not None and cell.records.same == cell.records.shared
-        )
-        for mine, figure in zip(cell.baseline, cell.differences, strict=True):
-            unit, paired = figure.measure.unit, figure.paired
-            if not everything and not figure.measure.primary:
-                continue
-            if identical or paired is None:
-                same += 1
-                continue
-            rows.append(
-                (
-                    *(cell.first.name, cell.second.name, figure.task, figure.analysis, figure.measure.name),
-                    *(amount(mine.own.estimate, unit), amount(figure.own.estimate, unit)),
-                    f"{difference(paired.estimate, unit)} {bounds(paired.low, paired.high, unit)}".strip(),
-                    *(paired.n, p_value(figure.p_adjusted) or DASH),
-                    figure.verdict + (f", leaning {figure.leaning}" if figure.leaning else ""),
-                )
+    show(f"\n{told.summary(compared)}")
+    again = told.again(compared)
+    if again:
+        show("\nThe same again? (records of what should be the same; close: numbers within 1e-4)")
+        show(told.agreement(again))
+        unlike = [
+            (
+                *(cell.first.name, cell.second.name, cell.first.series.task, cell.first.series.analysis),
+                *(r.shared, r.same, r.close, r.different, r.missing, ", ".join(r.unlike)),
             )
+            for cell in again
+            if (r := cell.records) is not None and r.same < r.shared
+        ]
+        if unlike:
+            heads = ["first", "second", "task", "analysis", "records", "same", "close", "different", "missing", "in"]
+            show_table(heads, unlike)
+    rows, same = told.difference_rows(compared, everything=everything)
     if rows:
         show("\nSecond against first, paired by item (rates in points; Holm over the measures of a pair of variants)")
         heads = ["first", "second", "task", "analysis", "metric", "first", "second", "difference [95 %]", "n", "p"]
-        show_table([*heads, "second is"], rows)
+        show_table(
+            [*heads, "second is"],
+            [
+                (
+                    *(row.first, row.second, row.task, row.figure.analysis, row.figure.measure.name, *row.values),
+                    *(row.change, row.figure.paired.n if row.figure.paired else 0, row.p, row.words),
+                )
+                for row in rows
+            ],
+        )
     if same:
         show(f"\n{same} measures of cells whose records are all the same are not listed: no difference on any item.")
