@@ -25,7 +25,7 @@ _FOLDER = "FOLDER"
 
 @app.command(cls=ManyValues)
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several.", metavar="RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several.", metavar="RUN")],
     *,
     pair: Annotated[
         list[str] | None,
