@@ -89,6 +89,15 @@ def test_means_are_covered(name: str, n: int) -> None:
     holds(of_columns(draw(np.random.default_rng(n), (n, 2000 if n == 50 else 1000)), truth))
 
 
+@pytest.mark.parametrize("share", [0.06, 0.1])
+def test_few_large_differences_are_covered(share: float) -> None:
+    """Three or five items of fifty that differ; no better than about right, so safe rather than close."""
+    generator = np.random.default_rng(3)
+    sizes = generator.choice([-1.0, 1.0], p=[0.7, 0.3], size=(50, 2000)) * (1 + generator.poisson(0.5, size=(50, 2000)))
+    changed = np.where(generator.random(sizes.shape) < share, sizes, 0.0)
+    assert of_columns(changed, share * -0.4 * 1.5).mean() > 0.94
+
+
 @pytest.mark.parametrize("n", [50, 500])
 def test_means_of_those_that_apply_are_covered(n: int) -> None:
     generator = np.random.default_rng(1)

@@ -9,7 +9,14 @@ import pytest
 from scipy import special, stats
 
 from compressed_lens.errors import DataError
-from compressed_lens.statistics import bootstrap_means, mean_interval, mean_intervals, paired_bootstrap, rate_interval
+from compressed_lens.statistics import (
+    bootstrap_means,
+    mean_interval,
+    mean_intervals,
+    paired_bootstrap,
+    paired_rate_interval,
+    rate_interval,
+)
 from compressed_lens.statistics.resampling import LEAST_ERROR
 from compressed_lens.statistics.student import incomplete_beta, student_quantile
 
@@ -55,8 +62,9 @@ def test_one_value_that_differs_opens_the_interval_to_its_side(sign: int) -> Non
     values[7] = sign
     found = mean_intervals(values[:, None], seed=0, rates=[False])[0]
     low, high = sorted((sign * found.low, sign * found.high))
-    # As one change of fifty does, by Wilson's reckoning: up to a rate of 0.105.
-    assert low == pytest.approx(-0.02, abs=0.002) and 0.08 < high < 0.13
+    # Much as one change of fifty does, by Tango's reckoning: from -0.055 to 0.105.
+    score = paired_rate_interval(0, 1, 50)
+    assert (low, high) == pytest.approx((score.low, score.high), abs=0.015)
 
 
 @pytest.mark.parametrize("values", [[1.0, 3.0], [0.0, 0.0, 5.0], [1e-120, 2e-120, 5e-120], [1e150, 2e150, 5e150]])
@@ -65,6 +73,17 @@ def test_tiny_samples_get_at_least_students_interval(values: list[float]) -> Non
     t = stats.t.interval(0.95, len(values) - 1, np.mean(values), np.array(values).std(ddof=1) / math.sqrt(len(values)))
     assert found.low <= t[0] * (1 - 1e-9) < found.estimate < t[1] * (1 - 1e-9) <= found.high
     assert found.high - found.low < 10 * (t[1] - t[0])
+
+
+def test_few_that_differ_are_few_degrees_of_freedom() -> None:
+    for changed, freedom in ((4, 5), (9, 10), (10, 59)):
+        values = np.zeros(60)
+        values[:changed] = np.tile([1.0, -1.0], 5)[:changed] + np.arange(changed) / 50
+        found = bootstrap_means(values[:, None], seed=0)[0]
+        least = stats.t.ppf(0.975, freedom) * values.std(ddof=1) / math.sqrt(60)
+        reached = max(found.high - found.estimate, found.estimate - found.low)
+        assert least * (1 - 1e-9) <= reached < 1.6 * least
+        assert found.high - found.low >= 2 * least * (1 - 1e-9)
 
 
 def test_equal_values_have_no_width_whatever_rounding_leaves() -> None:

@@ -26,7 +26,7 @@ Method = Literal["studentized", "bca", "percentile"]
 
 FEW_CHANGES = 10
 """Below this many changed pairs, or pairs that did not go the one way all others went, a two-valued difference gets
-Tango's interval: a bootstrap of values that are all but equal is far too narrow."""
+Tango's interval, and any other measure a wider one: a bootstrap of values that are all but equal is far too narrow."""
 
 _NOTHING = 1e-12
 
@@ -216,6 +216,8 @@ def bootstrap_means(
 
     "studentized" takes, at each end, the farther of the studentized bootstrap's bound and Student's. The first follows
     skew, but a few large values on one side of a small sample look like skew too, and would tighten the other side.
+    Where fewer than `FEW_CHANGES` units differ from the commonest value, Student's has one degree of freedom more
+    than these.
     """
     if method not in {"studentized", "bca", "percentile"}:
         raise DataError(f"There is no bootstrap '{method}'.", fix="One of: studentized, bca, percentile.")
@@ -239,7 +241,8 @@ def bootstrap_means(
                 levels = _bca_levels(drawn, estimate, sums[:, column], counts[:, column], z)
             low, high = (float(bound) for bound in np.quantile(drawn, levels))
             if method == "studentized":
-                least = student_quantile(confidence, units - 1) * math.sqrt(units / (units - 1))
+                freedom = _freedom(sums[:, column], counts[:, column])
+                least = student_quantile(confidence, freedom) * math.sqrt(units / (units - 1))
                 error = float(scale[column])
                 low, high = estimate - error * max(high, least), estimate - error * min(low, -least)
         intervals.append(
@@ -294,6 +297,17 @@ def _studentized(sums: Floats, counts: Floats, *, replicates: int, seed: int) ->
             spread = np.sqrt(np.maximum(squares - 2 * d * crossed + d**2 * sizes, 0.0)) / drawn
             result[rows] = d / np.maximum(spread, LEAST_ERROR / number)
     return result, error
+
+
+def _freedom(sums: Floats, counts: Floats) -> int:
+    """Return the degrees of freedom of the standard error of a mean: one less than units, or one more than differ.
+
+    Where fewer than `FEW_CHANGES` units differ from the commonest value, it is these that the spread is known from.
+    """
+    applied = counts > 0
+    found = np.unique(sums[applied] / counts[applied], return_counts=True)[1]
+    units, differ = int(applied.sum()), int(applied.sum() - found.max())
+    return min(differ + 1, units - 1) if differ < FEW_CHANGES else units - 1
 
 
 def _bca_levels(replicates: Floats, estimate: float, sums: Floats, counts: Floats, z: float) -> tuple[float, float]:
