@@ -99,6 +99,24 @@ def test_what_was_there_stays_and_what_was_ours_is_replaced(run: RunData) -> Non
     assert card.text.lstrip().startswith("# My model\n\nWords of mine.\n") and card.text.count(TITLE) == 1
 
 
+def test_an_unfinished_run_says_so_and_what_was_never_measured_has_no_card(run: RunData) -> None:
+    assert "unfinished" not in model_card(run, variant(run, "awq-4bit"), version="1")
+    assert "hqq-4bit" not in {v.name for v in described_variants(run)}
+    part = replace(
+        run,
+        records=run.records.filter((pl.col("variant") == "full") | (pl.col("analysis") == "recall")),
+        cells=run.cells.with_columns(
+            done=pl.when(pl.col("analysis") == "recall").then("done").otherwise(0),
+            status=pl.when(pl.col("analysis") == "recall").then("status").otherwise(pl.lit("pending")),
+        ),
+    )
+    text = model_card(part, variant(run, "awq-4bit"), version="1")
+    assert "**The run is unfinished**: 40 of 120 records of this variant are there." in text
+    assert [r.metric_type for r in ModelCard(text).data.eval_results or []] == ["recall"]
+    none = replace(part, records=part.records.filter(variant="full"))
+    assert described_variants(none) == ()
+
+
 def test_the_base_is_named_where_it_is_on_the_hub(run: RunData) -> None:
     assert "base_model" not in model_card(run, variant(run, "awq-4bit"), version="1")
     models = [{"name": "reference", "path": "org/base-7B"}]

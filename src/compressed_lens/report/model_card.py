@@ -38,7 +38,8 @@ _WORDS = (
 
 def described_variants(run: RunData) -> tuple[Variant, ...]:
     """Return the variants a model card can be written for: quantized, measured, and no placebo."""
-    return tuple(v for v in run.variant_list if v.name != FULL and not v.placebo and v.gate in {"passed", "failed"})
+    measured = {(figure.model, figure.variant) for figure in run.figures if figure.own.n}
+    return tuple(v for v in run.variant_list if v.name != FULL and not v.placebo and (v.model, v.name) in measured)
 
 
 def model_card(run: RunData, variant: Variant, *, version: str, existing: str = "") -> str:
@@ -163,6 +164,10 @@ def _section(run: RunData, variant: Variant, version: str) -> str:
     if variant.gate == "failed":
         told = f"**It failed the integrity gate**: {escaped(variant.reason)} The figures are those of a damaged model."
         lines += [told, ""]
+    cells = run.cells.filter(model=variant.model, variant=variant.name)
+    if set(cells["status"]) - {"done"}:
+        done, planned = cells["done"].sum(), cells["items"].sum()
+        lines += [f"**The run is unfinished**: {done:,} of {planned:,} records of this variant are there.", ""]
     verdicts = [v for v in use_verdicts(run.figures, [variant]) if v.verdict != "not measured"]
     rows = []
     for one in verdicts:
