@@ -43,8 +43,7 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 screenshots: demo
-	mkdir -p docs/images
-	tools/screenshot.sh runs/quick/report.html docs/images/report.png
+	$(BIN)/python tools/screenshots.py runs/quick docs/images
 
 clean:
 	rm -rf runs build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -30,6 +30,9 @@
         else if (best[(i + 1) * width + j] >= best[i * width + j + 1]) i++; else j++;
       }
     }
+    // A space between two changed words belongs to the change.
+    for (const [words, keep] of [[a, keepA], [b, keepB]])
+      for (let i = 1; i + 1 < words.length; i++) if (keep[i] && !keep[i - 1] && !keep[i + 1] && !words[i].trim()) keep[i] = 0;
     return [[a, keepA], [b, keepB]];
   };
   const textBox = (...parts) => { const box = make("div", undefined, "text"); box.dir = "auto"; box.append(...parts); return box; };
@@ -76,7 +79,7 @@
   };
   const ratings = (out) => {
     if (!out.ratings.length) return "";
-    const table = make("table", undefined, "ratings"), head = make("tr"), scores = new Map(out.facts);
+    const box = make("div", undefined, "rated"), table = make("table", undefined, "ratings"), head = make("tr"), scores = new Map(out.facts);
     for (const name of ["Judge", "Rates", "Score", "In its words"]) { const cell = make("th", name); cell.scope = "col"; head.append(cell); }
     table.append(make("thead"), make("tbody"));
     table.tHead.append(head);
@@ -88,7 +91,8 @@
       row.append(name, make("td", spaced(dimension)), make("td", score === undefined ? "none read" : String(score)), cell);
       table.tBodies[0].append(row);
     }
-    return table;
+    box.append(table);
+    return box;
   };
 
   const draw = (tag, values) => {
