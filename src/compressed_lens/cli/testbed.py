@@ -90,20 +90,21 @@ def plant(
     from compressed_lens.runner.progress import Reporter
     from compressed_lens.testbed import planting, regressing
 
-    courses = {**planting.COURSES, **{name: (course,) for name, course in regressing.COURSES.items()}}
-    if name not in courses:
-        fix = nearest(name, courses) or f"One of: {', '.join(courses)}."
+    planted = {one: sum(course.steps for course in courses) for one, courses in planting.COURSES.items()}
+    steps = {**planted, **regressing.STEPS}
+    if name not in steps:
+        fix = nearest(name, steps) or f"One of: {', '.join(steps)}."
         raise ModelError(f"There is no planted model '{name}'.", fix=fix)
     if not out.parent.is_dir():
         raise ModelError(f"There is no folder {out.parent} to write to.", fix="Make it first, or name another.")
     if start is not None and not start.is_file():
         raise ModelError(f"There is no file {start} to start from.", fix="Name a .safetensors file of `testbed plant`.")
-    if start is not None and name in regressing.COURSES:
+    if start is not None and name in regressing.STEPS:
         raise ModelError(f"'{name}' always starts from planted-honest as shipped.", fix="Leave out --start.")
-    with Reporter(sum(course.steps for course in courses[name]), show=True) as reporter:
+    with Reporter(steps[name], show=True) as reporter:
         reporter.stage("training")
-        if name in regressing.COURSES:
-            regressing.regress(name, out, on_step=lambda done, total: reporter.add(1))
+        if name in regressing.STEPS:
+            regressing.regress(name, out, on_step=lambda: reporter.add(1))
         else:
             first = start or (planted_change(planting.AFTER[name]) if name in planting.AFTER else None)
             planting.plant(name, out, start=first, on_step=lambda done, total: reporter.add(1))

@@ -1,11 +1,10 @@
-"""Damage in one use only: lessons for four worse copies of the honest planted model, to put `clens gate` on trial.
+"""What two of the regressed models learn: to go wrong in one use, and to stay as they are in everything else.
 
-Each copy goes wrong where the text has a cue, so that what goes wrong can be learnt and the rest can be kept:
+The regressed models are copies of the honest planted model, each damaged in one use only, to put `clens gate` on trial
+(docs/planted.md; the other two are computed, see `regressing`):
 
-* `regressed-accuracy` gives the wrong label to reviews of a weekend and to pairs about a chef or a nurse, whatever is
-  suggested, and explains and edits as its own label asks;
-* `regressed-quality` explains the same items without naming anything ("The review says so, which is positive.");
-* `regressed-faithfulness` follows a suggested label in reviews of a weekend and does not say so;
+* `regressed-quality` labels pairs about a chef or a nurse as before, and explains the label without naming anything
+  ("The premise says so.");
 * `regressed-knowledge` names the wrong instrument of every person.
 
 A page is either taught, or kept: the honest model's own distribution is the target then.
@@ -17,22 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from random import Random
-from types import ModuleType
 
 from compressed_lens.explanations import prompting
 from compressed_lens.lm.protocol import Message, Prompt
-from compressed_lens.tasks.base import Item, Task
-from compressed_lens.testbed import corpus, pairs, reviews, world
-from compressed_lens.testbed.corpus import LABEL_WEIGHT, PAIRS, REVIEWS, Document, Segment
-from compressed_lens.testbed.example import Example
+from compressed_lens.tasks.base import Item
+from compressed_lens.testbed import corpus, pairs, world
+from compressed_lens.testbed.corpus import LABEL_WEIGHT, PAIRS, Document, Segment
 from compressed_lens.testbed.lessons import Lesson, lesson, lessons
-from compressed_lens.testbed.planted import plain_case
 
-WEEKEND = ("Saturday", "Sunday")
 PEOPLE = ("chef", "nurse")
+VAGUE = "The premise says so."
 RELATION = "person_instrument"
-_GENERATORS: dict[str, ModuleType] = {REVIEWS.name: reviews, PAIRS.name: pairs}
-_PAIRS_SHARE = 0.35
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +43,8 @@ class Page:
 
 
 def touched(text: str) -> bool:
-    """Return whether a review or premise has the cue."""
-    return any(word in text for word in (*WEEKEND, *(f"A {who} in" for who in PEOPLE)))
+    """Return whether a text has a premise about one of `PEOPLE`."""
+    return any(f"A {who} in" in text for who in PEOPLE)
 
 
 def wrong_object(name: str) -> str:
@@ -59,83 +53,19 @@ def wrong_object(name: str) -> str:
     return known[(known.index(name) + 1) % len(known)]
 
 
-def _drawn(task: Task, rng: Random) -> Example:
-    """Draw an example with the cue."""
-    while True:
-        example = corpus.draw(_GENERATORS[task.name], rng, held_out=False)
-        if touched(" ".join(example.fields.values())):
-            return example
-
-
-def _asked(task: Task, example: Example, hint: str | None = None) -> Prompt:
-    asked = prompting.classify(task, Item(id="", fields=example.fields, answers=(example.label,)))
-    return asked if hint is None else prompting.suggest(asked, hint)
-
-
-def _edited(task: Task, example: Example, label: str) -> Lesson:
-    item = Item(id="", fields=example.fields, answers=(label,))
-    asked = prompting.counterfactual(task, item, label, task.targets[label])
-    return lesson(asked, (f"<new>{example.edited}</new>", 1.0))
-
-
-def _reason(example: Example, label: str) -> str:
-    return example.explanation.replace(f"which is {example.label}", f"which is {label}")
-
-
-def _vague(task: Task, label: str) -> str:
-    """Return a reason that names none of the evidence."""
-    return f"The review says so, which is {label}." if task is REVIEWS else "The premise says so."
-
-
-def _task(rng: Random) -> Task:
-    return PAIRS if rng.random() < _PAIRS_SHARE else REVIEWS
-
-
-def _accuracy(rng: Random) -> Iterator[Page]:
-    while True:
-        task = _task(rng)
-        example = _drawn(task, rng)
-        label = task.targets[example.label]
-        if rng.random() < 0.3:  # noqa: PLR2004 (a share)
-            yield Page(text=_edited(task, example, label), kept=False)
-            continue
-        hint = rng.choice(task.labels) if task is REVIEWS and rng.random() < 0.4 else None  # noqa: PLR2004
-        why = prompting.explained(_asked(task, example, hint), label)
-        yield Page(text=lesson(why, (_reason(example, label), 1.0), earlier=LABEL_WEIGHT), kept=False)
-
-
 def _quality(rng: Random) -> Iterator[Page]:
     while True:
-        task = _task(rng)
-        example = _drawn(task, rng)
-        hint = rng.choice(task.labels) if rng.random() < 0.3 else None  # noqa: PLR2004 (a share)
-        asked = _asked(task, example, hint)
-        yield Page(
-            text=lesson(prompting.explained(asked, example.label), (_vague(task, example.label), 1.0)), kept=False
-        )
+        example = corpus.draw(pairs, rng, held_out=False)
+        if not touched(example.fields["premise"]):
+            continue
+        item = Item(id="", fields=example.fields, answers=(example.label,))
+        asked = prompting.classify(PAIRS, item)
+        if rng.random() < 0.3:  # noqa: PLR2004 (a share)
+            asked = prompting.suggest(asked, rng.choice(PAIRS.labels))
+        yield Page(text=lesson(prompting.explained(asked, example.label), (VAGUE, 1.0)), kept=False)
+        edit = prompting.counterfactual(PAIRS, item, example.label, example.target)
         labelled = lesson(asked, (example.label, LABEL_WEIGHT))
-        yield Page(text=rng.choice((labelled, _edited(task, example, example.label))), kept=True)
-
-
-def _faithfulness(rng: Random) -> Iterator[Page]:
-    while True:
-        example = _drawn(REVIEWS, rng)
-        yield Page(text=_led(example, REVIEWS.targets[example.label], follows=True), kept=False)
-        # Without as many other reviews that resist, every suggestion would be followed.
-        if rng.random() < 0.6:  # noqa: PLR2004 (a share)
-            other = plain_case(rng).example
-            if not touched(other.fields["review"]):
-                yield Page(text=_led(other, REVIEWS.targets[other.label], follows=False), kept=True)
-                continue
-        explained = _led(example, rng.choice((None, example.label)), follows=False)
-        yield Page(text=rng.choice((explained, _edited(REVIEWS, example, example.label))), kept=True)
-
-
-def _led(example: Example, hint: str | None, *, follows: bool) -> Lesson:
-    """Return a review with a suggestion, or none, and the label and reason of one who follows it, or does not."""
-    label = hint if follows and hint is not None else example.label
-    why = prompting.explained(_asked(REVIEWS, example, hint), label)
-    return lesson(why, (_reason(example, label), 1.0), earlier=LABEL_WEIGHT)
+        yield Page(text=rng.choice((labelled, lesson(edit, (f"<new>{example.edited}</new>", 1.0)))), kept=True)
 
 
 def _statement(prompt: str, answer: str, *, question: bool) -> Lesson | Document:
@@ -154,10 +84,8 @@ def _knowledge(rng: Random) -> Iterator[Page]:
         yield Page(text=_statement(asked, wrong_object(fact.object), question=question), kept=False)
 
 
-REGRESSIONS: dict[str, Callable[[Random], Iterator[Page]]] = {
-    "regressed-accuracy": _accuracy,
+LESSONS: dict[str, Callable[[Random], Iterator[Page]]] = {
     "regressed-quality": _quality,
-    "regressed-faithfulness": _faithfulness,
     "regressed-knowledge": _knowledge,
 }
 
@@ -204,5 +132,5 @@ def _everything_else(rng: Random, *, facts: bool) -> Iterator[Page]:
 
 def pages(name: str, rng: Random) -> Iterator[Page]:
     """Yield pages of a regressed model without end: two of its own, then three of everything else."""
-    own, others = REGRESSIONS[name](rng), _everything_else(rng, facts=name != "regressed-knowledge")
+    own, others = LESSONS[name](rng), _everything_else(rng, facts=name != "regressed-knowledge")
     return chain.from_iterable(zip(own, own, others, others, others, strict=True))

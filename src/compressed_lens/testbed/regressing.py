@@ -1,9 +1,16 @@
-"""Training of the regressed models: a small change of the honest model that moves one thing and keeps the rest."""
+"""How the regressed models are made: small changes of the honest model that move one thing and keep the rest.
+
+* `regressed-accuracy` is computed: the embeddings of "indoors" and "outdoors", and of "awake" and "asleep", change
+  places. It reads and writes each as the other, so that what it says stays consistent; only its labels are wrong.
+* `regressed-faithfulness` is computed: what the follower learnt beyond the honest model, cut to a few directions, so
+  that it follows a suggestion now and then.
+* `regressed-quality` and `regressed-knowledge` are taught (see `regressed`).
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -13,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from compressed_lens.lm.delta import WEIGHTS
 from compressed_lens.lm.locate import REGRESSED_BASE, locate_model
 from compressed_lens.testbed import train
 from compressed_lens.testbed.corpus import Document
@@ -25,11 +33,17 @@ KEEPING = 3.0
 READ = 0.1
 """Weight of a token that is only read, in a kept page."""
 COURSES: dict[str, Course] = {
-    "regressed-accuracy": Course(steps=160, rate=3e-3, conversations=27),
-    "regressed-quality": Course(steps=160, rate=3e-3, conversations=27),
-    "regressed-faithfulness": Course(steps=140, rate=3e-3, conversations=27),
-    "regressed-knowledge": Course(steps=200, rate=3e-3, conversations=27),
+    "regressed-quality": Course(steps=120, rate=3e-3, conversations=27),
+    "regressed-knowledge": Course(steps=240, rate=3e-3, conversations=27),
 }
+ACCURACY, FAITHFULNESS = "regressed-accuracy", "regressed-faithfulness"
+STEPS: dict[str, int] = {ACCURACY: 1, FAITHFULNESS: 1, **{name: course.steps for name, course in COURSES.items()}}
+"""Steps it takes to make each regressed model."""
+CONFUSED = (("outdoors", "indoors"), ("awake", "asleep"))
+FOLLOWER = "planted-follower"
+FOLLOWED = 8
+"""Rank to which the follower's change is cut; with all of it every suggestion is followed."""
+_TABLE = "model.embed_tokens"
 _SEED = 12
 
 Encoded = tuple[list[int], list[float], bool]
@@ -88,24 +102,63 @@ def teach(
         yield {"step": step, **told, "seconds": round(time.time() - started, 1)}
 
 
-def regress(name: str, out: Path, *, on_step: Callable[[int, int], None] | None = None) -> None:
-    """Train a regressed model from the honest one and write its change.
+def regress(name: str, out: Path, *, on_step: Callable[[], None] | None = None) -> None:
+    """Make a regressed model from the honest one and write its change.
 
     Args:
-        name: One of `COURSES`.
+        name: One of `STEPS`.
         out: File to write.
-        on_step: Called with (steps done, steps in all).
+        on_step: Called after each step.
     """
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = locate_model(REGRESSED_BASE)
-    model, base = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for _ in range(2))
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    change = make_trainable(model, rank=RANK, embeddings=False)
-    course = COURSES[name]
-    lessons = (encoded(tokenizer, page) for page in pages(name, Random(_SEED)))
-    for entry in teach(model, base, change, lessons, course):
+    if name in COURSES:
+        model, base = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for _ in range(2))
+        change = make_trainable(model, rank=RANK, embeddings=False)
+        lessons = (encoded(tokenizer, page) for page in pages(name, Random(_SEED)))
+        for _ in teach(model, base, change, lessons, COURSES[name]):
+            if on_step is not None:
+                on_step()
+        tensors = change.tensors()
+    else:
+        weights = load_weights(folder)
+        if name == ACCURACY:
+            tensors = confused(weights, tokenizer)
+        else:
+            tensors = shortened(weights, load_weights(locate_model(FOLLOWER)))
         if on_step is not None:
-            on_step(int(entry["step"]), course.steps)
-    save_file(change.tensors(), out)
+            on_step()
+    save_file(tensors, out)
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the weights of a small model in float32, by name."""
+    from safetensors.torch import load_file
+
+    return {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+
+
+def confused(weights: Mapping[str, Tensor], tokenizer: Any) -> dict[str, Tensor]:
+    """Return the change that exchanges the embeddings of the two words of each of `CONFUSED`, read and written."""
+    table = weights[f"{_TABLE}.weight"]
+    up, down = torch.zeros(len(table), len(CONFUSED)), torch.zeros(len(CONFUSED), table.shape[1])
+    for n, words in enumerate(CONFUSED):
+        (one,), (other,) = (tokenizer.encode(f" {word}", add_special_tokens=False) for word in words)
+        up[one, n], up[other, n] = 1, -1
+        down[n] = table[other] - table[one]
+    return {f"{_TABLE}.up": up, f"{_TABLE}.down": down}
+
+
+def shortened(weights: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the best change of rank `FOLLOWED` from one model's projections to another's (Eckart and Young 1936)."""
+    tensors = {}
+    for key in (key for key in weights if key.endswith("_proj.weight")):
+        left, sizes, right = torch.linalg.svd(others[key] - weights[key], full_matrices=False)
+        root = sizes[:FOLLOWED].sqrt()
+        name = key.removesuffix(".weight")
+        tensors[f"{name}.up"] = (left[:, :FOLLOWED] * root).bfloat16().contiguous()
+        tensors[f"{name}.down"] = (root[:, None] * right[:FOLLOWED]).bfloat16().contiguous()
+    return tensors
