@@ -189,8 +189,8 @@
     window.addEventListener("hashchange", guarded(visit));
     if (await visit()) near = true;
     // A series is unpacked when it is about to be seen, so that a large report opens at once.
-    new IntersectionObserver(([seen]) => {
-      near = seen.isIntersecting;
+    new IntersectionObserver((seen) => {
+      near = seen[seen.length - 1].isIntersecting;
       if (near && !series) open();
     }, { rootMargin: "300px" }).observe(box);
   };
