@@ -16,7 +16,8 @@ LEAST_ERROR = 0.25
 """Least standard error of a replicate, as a share of the sample's. One that happened to draw hardly any of the few
 units that differ would send a bound to infinity."""
 
-_COUNTS_PER_CHUNK = 1_000_000
+# Large products: on a busy machine the threads of many small ones wait for each other. Small counts stay in the cache.
+_COUNTS_PER_CHUNK = 4_000_000
 _COUNTS_AT_ONCE = 65_536
 _AXES = 2
 
@@ -72,7 +73,7 @@ def replicate_means(sums: Floats, counts: Floats, *, replicates: int, seed: int)
 
 
 def resamples(units: int, replicates: int, seed: int) -> Iterator[tuple[slice, Floats]]:
-    """Yield which replicates, and how often each drew each unit, shape [part, units], in parts that fit into a cache.
+    """Yield which replicates, and how often each drew each unit, shape [part, units], in parts that fit into memory.
 
     The array is overwritten by the next part.
     """
