@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from compressed_lens.lm.hf import HFModel
 
 # Before any library reads them: tests never touch the network and never fight over cores.
@@ -36,6 +39,22 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, one for the session: Playwright can be started only once in a thread."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
+    named = [os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
+    path = next((one for one in named if one), None)  # else the one that Playwright may have brought
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with playwright.sync_playwright() as driver:
+        try:
+            started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"] if root else [])
+        except playwright.Error as error:
+            pytest.skip(f"no browser: set CHROMIUM to one, or apt-get install chromium ({str(error).splitlines()[0]})")
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,7 @@
-"""A real browser, one for the session, and pages that note everything a page should not do."""
+"""Pages in a real browser that note everything a page should not do."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,26 +31,6 @@ class Watched:
 
     def _complain(self, kind: str, text: str) -> None:
         self.complaints.append(f"{kind}: {text}")
-
-
-def executable() -> str | None:
-    """Return the browser's path, or None where Playwright has one of its own."""
-    named = [os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
-    return next((path for path in named if path), None)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    with playwright.sync_playwright() as driver:
-        root = hasattr(os, "geteuid") and os.geteuid() == 0
-        try:
-            started = driver.chromium.launch(executable_path=executable(), args=["--no-sandbox"] if root else [])
-        except playwright.Error as error:
-            pytest.skip(f"no browser: set CHROMIUM to one, or apt-get install chromium ({str(error).splitlines()[0]})")
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_the_served_explorer_shows_every_record(visit: Visit, served: str, small
     assert page.inner_text("#shown") == "200 of 200 items."
     page.select_option("#pick-variant", "rtn-3bit")
     page.check("input[name=show][value=lost]")
-    page.wait_for_url("**show=lost*")
+    page.wait_for_selector("#shown:not(:has-text('200 of 200'))")
     lost = int(page.inner_text("#shown").split()[0])
     with urllib.request.urlopen(  # noqa: S310 (our own address)
         f"{served}api/rows?model={MODEL}&task=reviews&analysis=nle&variant=rtn-3bit&show=lost&limit=1000"
