@@ -39,7 +39,7 @@ class Transition:
         failed_variant: Failed under the variant only.
         failed_both: Failed under both.
         unrecorded: Not recorded (yet) on at least one side.
-        net: (gained - lost) / pairs with its interval: Tango's for few changes, else BCa; in -1..1.
+        net: (gained - lost) / pairs with its interval: Tango's for few changes, else studentized; in -1..1.
         p: McNemar's exact test; with several records of an item, sign flips of whole items.
         p_adjusted: p after Holm's correction over every transition of the run (the grid).
         floor_churn: Churn that mere numerics made: the largest among the model's placebo variants that passed the
