@@ -12,11 +12,13 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
-from tests.browser.big_run import HOSTILE, MODEL, Record
+from tests.browser.big_run import HOSTILE, MODEL, REASONS, Record
 from tests.browser.conftest import Watched, explore
 
+from compressed_lens.report.build import report_page
 from compressed_lens.report.formatting import visible
 from compressed_lens.store import Store
 from compressed_lens.store.store import plain
@@ -43,6 +45,14 @@ def served(small_folder: Path) -> Iterator[str]:
     finally:
         if process.poll() is None:
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def copy(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report as a file, elsewhere."""
+    file = tmp_path_factory.mktemp("copy") / "report.html"
+    file.write_text(report_page(small_folder), encoding="utf-8")
+    return file
 
 
 def test_the_served_explorer_shows_every_record(visit: Visit, served: str, small_folder: Path) -> None:
@@ -104,3 +114,30 @@ def test_only_this_machine_is_listened_to(served: str) -> None:
         pytest.skip("this machine has no other address")
     with pytest.raises(OSError):
         socket.create_connection((outside, port), timeout=2)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"variant": ""},
+        {"variant": "rtn-3bit", "show": "gained"},
+        {"variant": "rtn-3bit", "measure": "length"},
+        {"variant": "", "measure": "named", "show": "lost"},
+        {"variant": "rtn-2bit", "measure": "refused", "group": "about a lamp"},
+        {"variant": "gptq-4bit", "reason": REASONS[2], "search": "PURCHASE"},
+        {"variant": "", "search": "likes", "show": "changed"},
+    ],
+)
+def test_the_file_and_the_server_answer_alike(visit: Visit, served: str, copy: Path, query: dict[str, str]) -> None:
+    query = {name: visible(value) for name, value in query.items()}
+    place = {"task": "reviews", "analysis": "nle", **query}
+    page = visit(f"{copy.as_uri()}#item=&{urlencode(place)}").page
+    page.wait_for_selector(".side-card, #detail p.fine")
+    with urllib.request.urlopen(f"{served}api/rows?model={MODEL}&{urlencode(place)}") as answer:  # noqa: S310
+        told = json.load(answer)
+    assert page.inner_text("#shown").split()[0] == str(told["total"])
+    counts = [int(text) for text in page.locator("#show small").all_inner_texts()]
+    assert counts == [told["counts"][name] for name in ("all", "lost", "gained", "changed", "failed")] and counts[0]
+    rows = [text.split(" · ") for text in page.locator("#rows small").all_inner_texts()]
+    shown = [next(part for part in row if part.startswith("reviews-")) for row in rows]
+    assert shown == [row["id"] for row in told["rows"]][: len(shown)]

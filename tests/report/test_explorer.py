@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def test_marks_are_the_flips(run: RunData) -> None:
         assert ((table.marks[place] & GAINED > 0) == (own & ~full)).all()
 
 
-def test_too_much_is_cut_to_the_most_telling_items(tmp_path: Path, plant_run: Callable, settings: type) -> None:
+def test_too_much_is_cut_to_the_most_telling_items(
+    tmp_path: Path, plant_run: Callable, settings: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = RunData.read(plant_run(tmp_path / "run", settings(items=400, variants=("full", "rtn-3bit"))))
     everything = explorer.blocks(run)
     sizes = [len(one.data) for one in everything]
@@ -76,6 +79,8 @@ def test_too_much_is_cut_to_the_most_telling_items(tmp_path: Path, plant_run: Ca
     flipped = {i for i, mark in zip(whole["ids"], whole["marks"][1], strict=True) if mark & LOST}
     assert len(flipped & set(data["ids"])) == min(len(flipped), cut.shown)
     assert data["ids"] == sorted(data["ids"]) and data["total"] == 400
+    monkeypatch.setattr(explorer, "_OUTCOMES", 3 * 3 * 100)
+    assert [one.shown for one in explorer.blocks(run)] == [100, 100, 100], "three variants with hqq, three series"
     tiny = explorer.blocks(run, budget=1)
     assert [one.shown for one in tiny] == [20, 20, 20], "so few are always there"
 
@@ -111,3 +116,15 @@ def test_long_texts_are_clipped_and_said_once() -> None:
     assert text.startswith("yyy") and text.endswith("[30,000 more characters]") and len(text) < 20_100
     assert data["fields"] == [["text", [data["strings"].index("in")]]]
     assert data["answers"] == [[data["strings"].index("a")]] and data["telling"] == 1
+
+
+def test_the_variant_shown_first_lost_most_and_is_sound_and_no_placebo(run: RunData) -> None:
+    (series,) = [one for one in run.series if one.analysis == "recall"]
+    table = Items(series=series)
+    gates = explorer.standings(run.variant_list, series.model)
+    assert gates["rtn-2bit"] == "failed" and gates["hqq-4bit"] == "unavailable"
+    assert table.variants[explorer.head(table, gates)["telling"]] == "rtn-3bit"
+    placebo = [replace(v, recipe={"placebo": {}}) if v.name == "rtn-3bit" else v for v in run.variant_list]
+    gates = explorer.standings(placebo, series.model)
+    assert gates["rtn-3bit"] == "placebo"
+    assert table.variants[explorer.head(table, gates)["telling"]] not in {"rtn-3bit", "rtn-2bit", "full"}

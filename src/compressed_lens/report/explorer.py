@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compressed_lens.comparison.series import Gate, Measure, Outcome
+from compressed_lens.comparison.series import Measure, Outcome, Variant
 from compressed_lens.report.formatting import clipped, visible
 from compressed_lens.report.items import CHANGED, FAILED, GAINED, LOST, Items, Told, item_contents
 
@@ -65,7 +65,6 @@ def blocks(run: RunData, *, budget: int = BUDGET) -> tuple[Block, ...]:
             embedded that flipped, failed or changed; at least 20 a series, so that very many series may go beyond.
     """
     contents = item_contents(run.items)
-    gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
     every = [one for one in run.series if one.rows]
     outcomes = sum(len(one.rows) * len(one.outcomes) for one in every)
     share = min(1.0, _OUTCOMES / max(outcomes, 1))
@@ -73,7 +72,7 @@ def blocks(run: RunData, *, budget: int = BUDGET) -> tuple[Block, ...]:
 
     def encoded(table: Items, limit: int) -> Block:
         series = table.series
-        own = {name: gates.get((series.model, name), "pending") for name in table.variants}
+        own = standings(run.variant_list, series.model)
         data = block(table, choose(table, limit=limit), contents.get(series.task, {}), own)
         kept = min(limit, len(series.rows))
         return Block(model=series.model, task=series.task, analysis=series.analysis, data=data, shown=kept,
@@ -86,6 +85,11 @@ def blocks(run: RunData, *, budget: int = BUDGET) -> tuple[Block, ...]:
             fitting = int(_CLOSER * made[place].shown * min(1.0, allowed / len(made[place].data)))
             made[place] = encoded(table, max(_FEWEST, fitting))
     return tuple(made)
+
+
+def standings(variants: Iterable[Variant], model: str) -> dict[str, str]:
+    """Return how each variant of a model stands: its gate, or "placebo"."""
+    return {v.name: "placebo" if v.placebo and v.gate == "passed" else v.gate for v in variants if v.model == model}
 
 
 def _allowance(sizes: Sequence[int], budget: int) -> float:
@@ -133,14 +137,14 @@ class _Strings:
         return iter(self._places)
 
 
-def block(table: Items, rows: Sequence[int], items: Mapping[str, Mapping[str, Any]], gates: Mapping[str, Gate]) -> str:
+def block(table: Items, rows: Sequence[int], items: Mapping[str, Mapping[str, Any]], gates: Mapping[str, str]) -> str:
     """Return chosen rows of a series as columns for the page; `templates/explorer_source.js` reads them.
 
     Args:
         table: The series.
         rows: Indices of the rows.
         items: Content of the task's items by id.
-        gates: How each variant stands.
+        gates: How each variant stands (`standings`).
     """
     series, strings = table.series, _Strings()
     contents = [items.get(series.rows[row][0], {}) for row in rows]
@@ -170,7 +174,7 @@ def block(table: Items, rows: Sequence[int], items: Mapping[str, Mapping[str, An
     return base64.b64encode(packed).decode("ascii")
 
 
-def head(table: Items, gates: Mapping[str, Gate]) -> dict[str, Any]:
+def head(table: Items, gates: Mapping[str, str]) -> dict[str, Any]:
     """Return what the explorer must know of a series before any item, in JSON types."""
     yes_no = {measure.name for measure in table.yes_no}
     return {
@@ -183,7 +187,7 @@ def head(table: Items, gates: Mapping[str, Gate]) -> dict[str, Any]:
     }
 
 
-def _telling(table: Items, gates: Mapping[str, Gate]) -> int:
+def _telling(table: Items, gates: Mapping[str, str]) -> int:
     """Return the variant that is shown first: the one with the most lost items among those that passed the gate."""
     others = [place for place in range(len(table.variants)) if place != table.reference]
     lost = {place: int(np.count_nonzero(table.marks[place] & LOST)) for place in others}

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compressed_lens.comparison.series import Gate, Outcome, series_of, variant_list
+from compressed_lens.comparison.series import Outcome, series_of, variant_list
 from compressed_lens.report.build import report_page
-from compressed_lens.report.explorer import head
+from compressed_lens.report.explorer import head, standings
 from compressed_lens.report.formatting import visible
 from compressed_lens.report.items import Items, item_contents, said
 from compressed_lens.store import Store
@@ -52,7 +52,7 @@ class Snapshot:
 
     items: Items
     contents: Mapping[str, Mapping[str, Any]]
-    gates: Mapping[str, Gate]
+    gates: Mapping[str, str]
     stamp: tuple[tuple[int, int], ...]
 
     @cached_property
@@ -233,5 +233,5 @@ class RunView:
             contents = item_contents(store.items_frame().filter(pl.col("task") == task))
             frames = _Frames(margins={}, records=store.records_frame(key), cells=cells, variants=variants)
         (series,) = series_of(frames)
-        gates = {variant.name: variant.gate for variant in variant_list(variants) if variant.model == model}
+        gates = standings(variant_list(variants), model)
         return Snapshot(items=Items(series=series), contents=contents.get(task, {}), gates=gates, stamp=stamp)

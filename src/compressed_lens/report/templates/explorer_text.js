@@ -127,7 +127,7 @@
     return box;
   };
 
-  const label = (series, v) => series.variants[v] + (series.gates[v] === "failed" ? " ✕ failed gate" : v === series.reference ? " (full precision)" : "");
+  const label = (series, v) => series.variants[v] + (series.gates[v] === "failed" ? " ✕ failed gate" : series.gates[v] === "placebo" ? " (placebo)" : v === series.reference ? " (full precision)" : "");
   const card = (series, item, v, against, left) => {
     const box = make("article", undefined, "side-card"), out = item.out[v];
     box.append(make("h4", label(series, v)));
