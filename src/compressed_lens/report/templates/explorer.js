@@ -46,7 +46,7 @@
     const links = sources.filter((one) => one !== source && one.model === source.model && one.task === source.task);
     if (!links.length) return [];
     const note = make("p", "The same item in: ", "also");
-    for (const one of links) { const link = make("a", one.analysis); link.href = "#" + address({ analysis: one.analysis, show: "all", measure: "", group: "", reason: "", search: "" }); note.append(link); }
+    for (const one of links) { const link = make("a", one.analysis); link.href = "#" + address({ analysis: one.analysis, show: "all", measure: "", group: "", reason: "", search: "" }); note.append(link, " "); }
     return [note];
   };
   const show = guarded(async () => {

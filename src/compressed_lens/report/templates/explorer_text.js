@@ -80,13 +80,13 @@
   const ratings = (out) => {
     if (!out.ratings.length) return "";
     const box = make("div", undefined, "rated"), table = make("table", undefined, "ratings"), head = make("tr"), scores = new Map(out.facts);
-    for (const name of ["Judge", "Rates", "Score", "In its words"]) { const cell = make("th", name); cell.scope = "col"; head.append(cell); }
+    for (const name of ["Judge", "Rates", "Score", "Says"]) { const cell = make("th", name); cell.scope = "col"; head.append(cell); }
     table.append(make("thead"), make("tbody"));
     table.tHead.append(head);
     for (const [dimension, judge, said, shares] of out.ratings) {
       const row = make("tr"), name = make("th", judge), score = scores.get(dimension + ":" + judge);
       name.scope = "row";
-      const words = said || shares.map((share, k) => k + 1 + ": " + Math.round(100 * share) + " %").join(", "), cell = make("td");
+      const words = said || shares.map((share, k) => k + 1 + ":\u00a0" + Math.round(100 * share) + "\u00a0%").join(", "), cell = make("td");
       cell.append(written(words));
       row.append(name, make("td", spaced(dimension)), make("td", score === undefined ? "none read" : String(score)), cell);
       table.tBodies[0].append(row);
