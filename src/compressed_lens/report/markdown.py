@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+import numpy as np
+
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.series import FULL, Outcome, Series
 from compressed_lens.comparison.uses import USES, UseVerdict, use_verdicts
-from compressed_lens.report import explorer, markdown_comparisons, markdown_facts, overview
+from compressed_lens.report import markdown_comparisons, markdown_facts, overview
 from compressed_lens.report.comparisons import Comparisons
 from compressed_lens.report.formatting import clipped
 from compressed_lens.report.headline import caution, details
 from compressed_lens.report.heat import HeatCell, heat_maps
+from compressed_lens.report.items import FAILED, GAINED, LOST, Items, item_contents
 from compressed_lens.report.markdown_text import escaped, named, table
 from compressed_lens.report.panels import FEW_PANELS, FamilyPanels, Panel, families, panels
 from compressed_lens.report.recommendation import recommendation
@@ -21,7 +24,6 @@ from compressed_lens.report.words import SYMBOLS, symbol
 
 _EXAMPLES = 2
 _CHARACTERS = 400
-_FLIPPED_OR_FAILED = 6
 
 
 def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, footer: str) -> str:
@@ -160,12 +162,14 @@ def _costs(run: RunData) -> list[str]:
 
 
 def _examples(run: RunData) -> list[str]:
-    contents = explorer.item_contents(run.items)
+    contents = item_contents(run.items)
     lines: list[str] = []
     for series in run.series:
-        chosen = explorer.choose(series)
-        for variant, marks in chosen.marks.items():
-            telling = [row for row, mark in zip(chosen.rows, marks, strict=True) if mark & _FLIPPED_OR_FAILED]
+        known = Items(series=series)
+        for variant, marks in zip(known.variants, known.marks, strict=True):
+            if variant == FULL:
+                continue
+            telling = np.flatnonzero(marks & (LOST | GAINED | FAILED))
             for row in telling[:_EXAMPLES]:
                 item = series.rows[row][0]
                 fields = dict(contents.get(series.task, {}).get(item, {}).get("fields") or {})
