@@ -22,7 +22,7 @@ from compressed_lens.testbed.corpus import Document
 from compressed_lens.testbed.lessons import Lesson
 from compressed_lens.testbed.regressed import LESSONS, VAGUE, Page, pages, touched, wrong_object
 
-LIMITS = {"testbed-reviews": 60, "testbed-pairs": 100, "testbed-facts": 100}
+LIMITS = {"testbed-reviews": 50, "testbed-pairs": 80, "testbed-facts": 80}
 OWN = {
     "regressed-accuracy": "task",
     "regressed-quality": "quality",
