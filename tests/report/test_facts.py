@@ -70,8 +70,8 @@ def test_pictures_have_their_sections_and_texts(page: Page, run_folder: Path) ->
     assert {"curves", "hops", "relations"} <= sections(page)
     plain = Page(write_report(run_folder).read_text(encoding="utf-8"))
     assert "relations" in sections(plain) and not {"curves", "hops"} & sections(plain)
-    titles = sum(tag == "title" for tag, _ in page.elements) - 1
-    assert titles == sum(tag == "svg" and attrs.get("role") == "img" for tag, attrs in page.elements)
+    pictures = [n for n, (tag, attrs) in enumerate(page.elements) if tag == "svg" and attrs.get("role") == "img"]
+    assert pictures and {page.elements[n + 1][0] for n in pictures} == {"title"}, "what a picture shows comes first"
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
     for table in page.tables:

@@ -1,4 +1,4 @@
-"""Statistics of paired comparisons: bootstrap intervals, rates, flips. NumPy only."""
+"""Statistics of paired comparisons: bootstrap intervals, rates, flips. NumPy, and SciPy where it has them."""
 
 from compressed_lens.statistics.agreement import alpha_interval, cohen_kappa, krippendorff_alpha
 from compressed_lens.statistics.bootstrap import (
