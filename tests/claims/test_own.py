@@ -225,6 +225,7 @@ def test_first_place_needs_the_critical_difference() -> None:
     assert verdicts(own(ranked("gptq-4bit", 12))) == [("the contrary", "not reproduced")]
     (few,) = own(ranked("awq-4bit", 2))
     assert few.verdict == "undecided" and few.value == 1.0 and "awq 1.00, gptq4 2.00" in few.why
+    assert "too few rows to tell any two apart" in few.why
     (none,) = first_in("task", "gptq8")(ranked("awq-4bit", 2))
     assert none.what == "" and "Needs gptq8" in none.why
 

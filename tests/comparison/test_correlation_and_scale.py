@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,12 @@ def test_one_model_unknown_size_or_a_failed_gate_give_nothing(series: Callable[.
     assert not size_trends(runs, unknown) and not size_choices(runs, unknown)
     assert not size_trends(runs, variants(SIZES, failed="m")) and not size_choices(runs, variants(SIZES, failed="m"))
     assert not size_trends(runs, variants({"s": 5, "m": 5}))
+
+
+def test_placebos_are_no_candidates() -> None:
+    runs = [grown("s", 10, 10), grown("m", 20, 10)]
+    told = [replace(v, recipe={"placebo": {"dtype": "bfloat16"}}) if v.name == "q" else v for v in variants(SIZES)]
+    assert size_trends(runs, variants(SIZES)) and not size_trends(runs, told) and not size_choices(runs, told)
 
 
 def test_weights_of_the_slope() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from compressed_lens.comparison import figures
 from compressed_lens.comparison.effects import effects, effects_frame
 from compressed_lens.statistics import mcnemar_p
 
@@ -72,6 +73,14 @@ def test_what_has_no_pair_is_left_out_and_secondary_measures_may_be(series, rate
     assert of(series({"q": [True, True]}))[1] == []
     secondary = series({"full": [True, False], "q": [True, False]}, of=rate(primary=False))
     assert len(of(secondary)[1]) == 1 and of(secondary, primary_only=True)[1] == []
+
+
+def test_the_margin_is_that_of_the_verdicts(series, rate) -> None:
+    rounding = [5.0 + 1e-9 * (k % 3) for k in range(30)]
+    one = series({"full": rounding, "q": rounding[::-1]}, of=rate(unit="nats"))
+    (figure,) = [f for f in figures([one], []) if f.variant == "q"]
+    _, (row,) = of(one)
+    assert row["margin"] is figure.margin is None, "what differs in its last digits alone is no scale"
 
 
 def test_nothing_changed(series, rate) -> None:

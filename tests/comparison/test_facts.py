@@ -157,6 +157,8 @@ def test_bottleneck_over_groups_items_and_variants() -> None:
     (over,) = [b for b in found if b.level == "variants" and b.first[1] == "first_correct"]
     assert over.correlation.n == 3 and over.correlation.estimate == pytest.approx(1)
     gated = bottlenecks([chains(outcomes, groups)], {("m", "c"): "failed"})
+    yardstick = bottlenecks([chains(outcomes, groups)], {}, placebos={("m", "c")})
+    assert not [b for b in yardstick if b.level == "variants"]
     assert not [b for b in gated if b.level == "variants"], "two cells are no correlation, and a failed one is none"
 
 

@@ -43,8 +43,9 @@ def test_models_are_the_top_level_and_lower_is_better_is_turned() -> None:
     assert found.top == "models" and found.gain.estimate == pytest.approx(-1 / margin)
 
 
-def test_one_task_of_one_model_is_no_sample_and_failed_variants_are_left_out() -> None:
+def test_one_task_of_one_model_is_no_sample_and_failed_variants_and_placebos_are_left_out() -> None:
     single = [series("t", 3, 50)]
     assert overall(single, figures(single, [variant("q")])) == ()
     both = [series("small", 5, 50), series("large", 0, 500)]
     assert overall(both, figures(both, [variant("q", status="marked")])) == ()
+    assert overall(both, figures(both, [variant("q", placebo=True)])) == ()

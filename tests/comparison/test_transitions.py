@@ -89,6 +89,13 @@ def test_holm_runs_over_the_whole_grid() -> None:
     assert frame["items"].to_list() == (frame["pairs"] + frame["unrecorded"] + counted).to_list()
 
 
+def test_placebos_take_no_part_in_the_candidates_correction() -> None:
+    values = {"full": [True] * 20, "q": [False] * 8 + [True] * 12, "half": [False] * 6 + [True] * 14}
+    both = [make(values, analysis=name) for name in ("a", "b")]
+    found = transitions(both, figures(both, [variant("q"), variant("half", placebo=True)]))
+    assert [t.p_adjusted for t in found] == pytest.approx([2 * t.p for t in found])
+
+
 def test_only_truth_values_have_transitions() -> None:
     for values in ([0.25, 0.5, 1.0], [1, 0, 1], ["yes", "no", "yes"], [None, None, None]):
         one = make({"full": values, "q": values})

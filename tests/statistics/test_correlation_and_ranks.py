@@ -170,6 +170,16 @@ def test_critical_difference_is_nemenyis_for_many_rows() -> None:
     assert found.critical_difference == pytest.approx(nemenyi, rel=0.03) and found.p > 0.01
 
 
+@pytest.mark.parametrize("rows", range(1, 9))
+@pytest.mark.parametrize("k", [2, 3])
+def test_what_reaches_the_critical_difference_is_rarer_than_alpha(k: int, rows: int) -> None:
+    """Few rows have few distances, and one that chance often makes tells nobody apart."""
+    found = rank_test([[*range(1, k + 1)]] * rows, permutations=20_000, seed=1)
+    assert found.pairs[0, -1] == pytest.approx((k * (k - 1)) ** (1.0 - rows), abs=0.01)
+    told = found.centred[-1] - found.centred[0] >= found.critical_difference
+    assert told == (found.pairs[0, -1] < 0.05) and math.isnan(found.critical_difference) != told
+
+
 def test_one_competitor_is_no_contest() -> None:
     found = rank_test([[1.0, NAN], [1.0, NAN]], seed=0)
     assert math.isnan(found.p) and found.rows == 0

@@ -76,7 +76,8 @@ def test_a_loss_of_the_margin_is_rarely_called_small_for_rates(n: int, loss: flo
 
 @pytest.mark.parametrize(("n", "tail", "most"), [(50, 1, 0.025), (50, -1, 0.033), (500, 1, 0.025), (500, -1, 0.025)])
 def test_a_loss_of_the_margin_is_rarely_called_small_for_skewed_means(n: int, tail: int, most: float) -> None:
-    # Rare large losses (tail -1) that 50 items happen to miss are the hard case: Student's t is at 5.5 %, both of ours at 3.2 %.
+    # Rare large losses (tail -1) that 50 items happen to miss are the hard case: Student's t is at 5.5 %, both of ours
+    # at 3.2 %.
     assert max(claimed(*skewed(0.3, tail, n, SAMPLES), 0.3)) <= most + ERROR
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from compressed_lens.claims.claim import SELF_EXPLANATIONS, Own
@@ -36,7 +37,6 @@ def first_in(family: str, stated: str) -> Own:
         mine = next(one for one in found.ranked if one.variant == stated)
         ahead = min(one.mean_rank for one in found.ranked if one is not mine) - mine.mean_rank
         shows: Shows = "neither"
-        # With few rows even the largest possible distance is likely by chance, which p shows and the distance does not.
         if found.p < _ALPHA and abs(ahead) >= found.critical_difference:
             shows = "as stated" if ahead > 0 else "the contrary"
         order = ", ".join(f"{one.variant} {one.mean_rank:.2f}" for one in found.ranked)
@@ -52,11 +52,17 @@ def first_in(family: str, stated: str) -> Own:
                 if free
                 else tuple(dict.fromkeys(told for barriers in barred.values() for told in barriers)),
                 quantizers=[one.variant for one in found.ranked],
-                remark=f"{order}; two differ beyond {found.critical_difference:.2f}.",
+                remark=f"{order}; {_apart(found.critical_difference)}.",
             ),
         )
 
     return own
+
+
+def _apart(critical_difference: float) -> str:
+    if math.isnan(critical_difference):
+        return "too few rows to tell any two apart"
+    return f"two differ from {critical_difference:.2f} on"
 
 
 def leaders(run: OwnRun) -> tuple[OwnFigure, ...]:

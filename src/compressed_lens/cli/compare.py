@@ -89,7 +89,8 @@ def compare(
     curves = comparison.curves(data.series, gates)
     tables_of_hops = comparison.hop_tables(data.series, gates)
     saturations = [s for s in comparison.saturations(data.series, gates) if everything or s.measure.primary]
-    bottlenecks = comparison.bottlenecks(data.series, gates)
+    placebos = {(v.model, v.name) for v in data.variant_list if v.placebo}
+    bottlenecks = comparison.bottlenecks(data.series, gates, placebos=placebos)
     over_all = comparison.overall(data.series, figures)
     _show_transitions(moved)
     _show_agreements(agreeing)

@@ -7,7 +7,7 @@ saying over what); intervals, levels, and the second hop for contrast are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -86,6 +86,7 @@ def bottlenecks(
     series: Sequence[Series],
     gates: Mapping[tuple[str, str], Gate],
     *,
+    placebos: Collection[tuple[str, str]] = (),
     first: Chosen = hops,
     second: Chosen = composed,
 ) -> tuple[Bottleneck, ...]:
@@ -94,6 +95,7 @@ def bottlenecks(
     Args:
         series: The run's outcomes, lined up.
         gates: How each (model, variant) stands; variants that failed the gate are left out of the level "variants".
+        placebos: Each (model, variant) that is a placebo: left out of the level "variants", too.
         first: Which measures say whether the bridge, or another part, is there.
         second: Which measures need it.
     """
@@ -112,7 +114,7 @@ def bottlenecks(
                     gate = gates.get((model, variant), "pending")
                     found += _of_variant(a, b, variant, gate)
                     pair = LossPair(name=f"{model} {variant}", first=_mean(a, variant), second=_mean(b, variant))
-                    if gate != "failed":
+                    if gate != "failed" and (model, variant) not in placebos:
                         cells.setdefault((task, _named(a), _named(b)), []).append(pair)
     for (task, left, right), pairs in cells.items():
         if len(pairs) > _TWO:

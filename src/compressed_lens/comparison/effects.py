@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.comparison.margins import margin_of
+from compressed_lens.comparison.margins import margin_of, spread_of
 from compressed_lens.comparison.series import FULL, Gate, Measure, Series, or_none
 from compressed_lens.statistics import (
     Flips,
@@ -126,9 +125,7 @@ def _effect(
     base: Floats,
     other: Floats,
 ) -> Effect:
-    full = series.column(FULL, measure)
-    full = full[~np.isnan(full)]
-    margin = margin_of(margins, series.analysis, measure, float(full.std(ddof=1)) if full.size > 1 else math.nan)
+    margin = margin_of(margins, series.analysis, measure, spread_of(series.column(FULL, measure)))
     against = None
     if margin is not None:
         against = margin_test(

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from compressed_lens.comparison.series import Measure
 
@@ -14,6 +17,19 @@ RATES: Mapping[str, float] = {"task": 0.02, "knowledge": 0.02}
 OTHER_RATES = 0.05
 STANDARD_DEVIATIONS = 0.2
 """Default margin of what is no rate, in standard deviations of the measure under full precision."""
+_ROUNDING = 1e-6
+
+
+def spread_of(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation of a measure over items, shape [n]; NaN below two values that apply.
+
+    What differs only in its last digits is the same on every item, and no scale for a margin: 0.
+    """
+    applied = values[~np.isnan(values)]
+    if len(applied) < 2:  # noqa: PLR2004
+        return math.nan
+    spread = float(applied.std(ddof=1))
+    return spread if spread > _ROUNDING * float(np.abs(applied).max()) else 0.0
 
 
 def margin_of(margins: Mapping[str, float], analysis: str, measure: Measure, spread: float) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.comparison.margins import margin_of
+from compressed_lens.comparison.margins import margin_of, spread_of
 from compressed_lens.comparison.series import FULL, Gate, Measure, Series, Variant
 from compressed_lens.comparison.verdicts import Leaning, Verdict, judged
 from compressed_lens.statistics import (
@@ -31,7 +31,6 @@ from compressed_lens.statistics.summaries import paired_summary, summary_interva
 CONFIDENCE = 0.95
 REPLICATES = 10_000
 SEED = 20_240_607
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +246,7 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate], margins: 
         chances = sign_flip_p(base, rest, clusters=clusters, permutations=REPLICATES, seed=SEED).tolist()
     result = []
     for m, measure in enumerate(measures):
-        spread = _spread(columns[FULL][:, m]) if FULL in columns else math.nan
+        spread = spread_of(columns[FULL][:, m]) if FULL in columns else math.nan
         margin = margin_of(margins, series.analysis, measure, spread)
         for v, variant in enumerate(variants):
             outcomes = [outcome for outcome in series.outcomes[variant] if outcome is not None]
@@ -335,12 +334,3 @@ def _flips(base: NDArray[np.float64], other: NDArray[np.float64]) -> Flips | Non
 def _same(base: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     both = ~(np.isnan(base) | np.isnan(other))
     return bool(both.any() and (base[both] == other[both]).all())
-
-
-def _spread(base: NDArray[np.float64]) -> float:
-    applied = base[~np.isnan(base)]
-    if len(applied) < 2:  # noqa: PLR2004
-        return math.nan
-    spread = float(applied.std(ddof=1))
-    # What differs only in its last digits is the same on every item, and no scale for a margin.
-    return spread if spread > _ROUNDING * float(np.abs(applied).max()) else 0.0

@@ -43,9 +43,9 @@ def overall(series: Sequence[Series], figures: Iterable[Figure]) -> tuple[Overal
     """Average each use of each variant over models, tasks, measures and items, each level counting its units alike.
 
     The hierarchical bootstrap resamples models (where there are several), tasks, and items, so its interval speaks of
-    other models and tasks of this kind, not of these. It is left out where the top level has a single unit. Variants of one
-    name under different models are one variant here; what failed the integrity gate, and statistics other than
-    means, are left out.
+    other models and tasks of this kind, not of these. It is left out where the top level has a single unit. Variants of
+    one name under different models are one variant here; placebos, what failed the integrity gate, and statistics other
+    than means are left out.
 
     Args:
         series: Outcomes lined up by item.
@@ -54,7 +54,8 @@ def overall(series: Sequence[Series], figures: Iterable[Figure]) -> tuple[Overal
     parts = {(one.model, one.task, one.analysis): one for one in series}
     groups: dict[tuple[str, str], list[Figure]] = {}
     for figure in figures:
-        if figure.confirmatory and figure.margin and figure.gate == "passed" and figure.measure.statistic == "mean":
+        sound = figure.gate == "passed" and not figure.placebo
+        if sound and figure.confirmatory and figure.margin and figure.measure.statistic == "mean":
             groups.setdefault((figure.variant, figure.measure.family), []).append(figure)
     found = []
     for (variant, use), group in groups.items():

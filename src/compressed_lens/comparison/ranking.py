@@ -64,8 +64,8 @@ class Ranking:
         rows: (model, column) rows with at least two quantizers.
         p: Of "in every row each order is as likely" (Friedman's test by permutation).
         critical_difference: Two quantizers whose mean ranks are at least this far apart differ at 5 %, all pairs
-            held to one error rate together. Ranks are compared after centring each row, which matters only where
-            quantizers are missing.
+            held to one error rate together; NaN where there are too few rows for any two to differ. Ranks are compared
+            after centring each row, which matters only where quantizers are missing.
         left_out: Quantizers that the rule leaves out.
     """
 
@@ -161,8 +161,8 @@ def rankings(frame: pl.DataFrame, *, rule: Rule = "skip", seed: int = 0) -> tupl
 def long_frame(figures: Iterable[Figure], *, primary_only: bool = True) -> pl.DataFrame:
     """Return a run's metrics as `ranking` wants them, one row a (model, variant, task, analysis, metric).
 
-    Full precision, placebos, variants that failed the integrity gate, metrics without a good direction and, unless asked for,
-    secondary metrics are left out.
+    Full precision, placebos, variants that failed the integrity gate, metrics without a good direction and, unless
+    asked for, secondary metrics are left out.
     """
     import polars as pl
 

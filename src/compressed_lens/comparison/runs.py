@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from compressed_lens.comparison.comparable import (
     Check,
@@ -22,9 +21,6 @@ from compressed_lens.comparison.series import FULL, Series, Variant
 from compressed_lens.comparison.sides import ComparedRun, LetteredRun, Side, outcomes_of, shared_items
 from compressed_lens.errors import DataError
 from compressed_lens.registry import nearest
-
-if TYPE_CHECKING:
-    pass
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SECOND = "/second"  # no name of a variant: those have no slash

@@ -90,7 +90,7 @@ def sizes(variants: Iterable[Variant]) -> dict[str, int]:
 def size_trends(series: Iterable[Series], variants: Sequence[Variant]) -> tuple[SizeTrend, ...]:
     """Return the trend of every primary, directed metric and variant that models of different size have in common.
 
-    Variants that failed the integrity gate are left out.
+    Placebos, and variants that failed the integrity gate, are left out.
     """
     parameters, sound = sizes(variants), _sound(variants)
     found = []
@@ -104,7 +104,10 @@ def size_trends(series: Iterable[Series], variants: Sequence[Variant]) -> tuple[
 
 
 def size_choices(series: Iterable[Series], variants: Sequence[Variant]) -> tuple[SizeChoice, ...]:
-    """Compare every larger model's variants with every smaller model at full precision, primary metrics only."""
+    """Compare every larger model's variants with every smaller model at full precision, primary metrics only.
+
+    Placebos, and variants that failed the integrity gate, are left out.
+    """
     parameters, sound = sizes(variants), _sound(variants)
     memory = {(v.model, v.name): v.memory_bytes for v in variants}
     found: list[SizeChoice] = []
@@ -122,7 +125,7 @@ def size_choices(series: Iterable[Series], variants: Sequence[Variant]) -> tuple
 
 
 def _sound(variants: Iterable[Variant]) -> set[tuple[str, str]]:
-    return {(v.model, v.name) for v in variants if v.gate in {"reference", "passed"}}
+    return {(v.model, v.name) for v in variants if v.gate in {"reference", "passed"} and not v.placebo}
 
 
 def _places(series: Iterable[Series], parameters: Sizes) -> list[list[Series]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.series import FULL, Gate, Measure, Outcome, Series, or_none
 from compressed_lens.statistics import Interval, holm
@@ -41,7 +43,8 @@ class Transition:
         unrecorded: Not recorded (yet) on at least one side.
         net: (gained - lost) / pairs with its interval: Tango's for few changes, else studentized; in -1..1.
         p: McNemar's exact test; with several records of an item, sign flips of whole items.
-        p_adjusted: p after Holm's correction over every transition of the run (the grid).
+        p_adjusted: p after Holm's correction over every transition of the run (the grid) but those of placebos, which
+            are corrected among themselves.
         floor_churn: Churn that mere numerics made: the largest among the model's placebo variants that passed the
             integrity gate, 0..1. None where there is none, and for placebos themselves.
     """
@@ -140,10 +143,14 @@ def transitions(series: Iterable[Series], figures: Iterable[Figure]) -> tuple[Tr
                 figure = known.get((one.model, one.task, one.analysis, measure.name, variant))
                 if figure is not None and figure.paired is not None and figure.recorded:
                     found.append((one, measure, figure))
-    chances = holm([math.nan if f.p is None else f.p for *_, f in found]).tolist()
+    chances = np.array([math.nan if f.p is None else f.p for *_, f in found])
+    placebo = np.array([f.placebo for *_, f in found], dtype=bool)
+    # Placebos are a yardstick: they must not cost the candidates power.
+    for family in (placebo, ~placebo):
+        chances[family] = holm(chances[family])
     rows = [
         _transition(one, measure, figure, None if math.isnan(p) else p)
-        for (one, measure, figure), p in zip(found, chances, strict=True)
+        for (one, measure, figure), p in zip(found, chances.tolist(), strict=True)
     ]
     placebos = {(figure.model, figure.variant) for *_, figure in found if figure.placebo}
     floors: dict[tuple[str, ...], float] = {}
@@ -227,7 +234,7 @@ def transitions_frame(rows: Iterable[Transition]) -> pl.DataFrame:
     which add up to `items`; `pairs`; `forgetting` (lost / good under full precision), `regaining` (gained / bad under
     full precision), `churn` (changed / pairs), `agreement` (1 - churn), `kappa` (Cohen's), `churn_floor` (largest churn
     of a placebo variant), null where undefined; `net, low, high` ((gained - lost) / pairs and its 95 % interval),
-    `method`; `p`, `p_adjusted` (Holm over all rows).
+    `method`; `p`, `p_adjusted` (Holm over all rows, placebos' among themselves).
     """
     import polars as pl
 

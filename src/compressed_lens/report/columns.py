@@ -168,7 +168,7 @@ OF_TABLE: Mapping[str, Mapping[str, str]] = {
     "transitions": {
         "low": "Lower bound of the 95 % interval of net.",
         "high": "Upper bound of the 95 % interval of net.",
-        "p_adjusted": "p after Holm's correction over all rows.",
+        "p_adjusted": "p after Holm's correction over all rows, placebos' among themselves.",
     },
     "correlations": {"dropped": "Items one of the measures does not apply to."},
     "ranking": {

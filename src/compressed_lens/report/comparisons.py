@@ -70,6 +70,7 @@ class Comparisons:
         """Compute them; `figures` are the run's."""
         frame = comparison.long_frame(figures)
         gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
+        placebos = {(variant.model, variant.name) for variant in run.variant_list if variant.placebo}
         return cls(
             transitions=comparison.transitions(run.series, figures),
             outcomes=comparison.outcome_tables(run.series),
@@ -80,7 +81,7 @@ class Comparisons:
             curves=comparison.curves(run.series, gates),
             hop_tables=comparison.hop_tables(run.series, gates),
             saturations=comparison.saturations(run.series, gates),
-            bottlenecks=comparison.bottlenecks(run.series, gates),
+            bottlenecks=comparison.bottlenecks(run.series, gates, placebos=placebos),
         )
 
 
@@ -173,8 +174,11 @@ def ranking_note(ranking: Ranking) -> str:
     if math.isnan(ranking.p):
         return f"{rests}; one quantizer only, so no test."
     shown = "some quantizers rank differently" if ranking.p < _ALPHA else "no difference in rank is shown"
-    text = f"{rests}; {shown} (Friedman by permutation, p {_with_sign(ranking.p)}; mean ranks differ from "
-    text += f"{ranking.critical_difference:.2f} on)."
+    text = f"{rests}; {shown} (Friedman by permutation, p {_with_sign(ranking.p)}; "
+    if math.isnan(ranking.critical_difference):
+        text += "too few rows to tell any two apart)."
+    else:
+        text += f"mean ranks differ from {ranking.critical_difference:.2f} on)."
     return text + (f" Left out: {', '.join(ranking.left_out)}." if ranking.left_out else "")
 
 

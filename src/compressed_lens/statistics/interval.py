@@ -26,7 +26,8 @@ class Interval:
         dropped: Values (or pairs) left out because they were not applicable (NaN).
         units: Independent units that were resampled: clusters, or values where there are none.
         confidence: Nominal coverage, such as 0.95.
-        method: "studentized", "bca", "percentile", "wilson", "tango", or "none" when there is no interval.
+        method: What made the interval, such as "studentized", "percentile", "wilson" or "tango"; "none" where there is
+            none.
     """
 
     estimate: float

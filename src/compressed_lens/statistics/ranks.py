@@ -13,6 +13,7 @@ from compressed_lens.errors import DataError
 Floats = NDArray[np.float64]
 _AXES = 2
 _CELLS_PER_CHUNK = 4_000_000
+_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class RankTest:
     Attributes:
         p: Of "in every row each order is as likely": Friedman's test by permutation; NaN with under two competitors.
         critical_difference: Two competitors whose centred mean ranks differ by at least this differ, all pairs held
-            to one error rate together (the permutation form of Nemenyi's critical difference).
+            to one error rate together (the permutation form of Nemenyi's critical difference): their p in `pairs` is
+            then below alpha. NaN where there are so few rows that no distance is that rare.
         centred: Mean rank minus what chance expects in the rows a competitor is in, shape [k].
         pairs: p of each pair, adjusted for all pairs, shape [k, k].
         rows: Rows with at least two competitors.
@@ -93,18 +95,25 @@ def rank_test(ranks: ArrayLike, *, permutations: int = 10_000, alpha: float = 0.
         found = shuffled / weight
         statistics[start:stop] = (counts * found**2).sum(axis=1)
         widest[start:stop] = found[:, entered].max(axis=1) - found[:, entered].min(axis=1)
-    tolerance = 1e-9
     observed = float((counts * centred**2).sum())
     apart = np.abs(centred[:, None] - centred[None, :])
-    reached = (widest[None, None, :] >= apart[:, :, None] - tolerance).sum(axis=2)
+    reached = (widest[None, None, :] >= apart[:, :, None] - _TOLERANCE).sum(axis=2)
     known = entered[:, None] & entered[None, :]
     return RankTest(
-        p=(1 + int((statistics >= observed - tolerance).sum())) / (1 + permutations),
-        critical_difference=float(np.quantile(widest, 1 - alpha, method="higher")),
+        p=(1 + int((statistics >= observed - _TOLERANCE).sum())) / (1 + permutations),
+        critical_difference=_critical(widest, alpha),
         centred=np.where(entered, centred, np.nan),
         pairs=np.where(known, (1 + reached) / (1 + permutations), np.nan),
         rows=rows,
     )
+
+
+def _critical(widest: Floats, alpha: float) -> float:
+    """Return the smallest distance that fewer than `alpha` of the permutations reach; NaN where there is none."""
+    ordered = np.sort(widest)
+    reached = len(ordered) - np.searchsorted(ordered, ordered - _TOLERANCE)
+    rare = (1 + reached) / (1 + len(ordered)) < alpha
+    return float(ordered[rare.argmax()]) if rare.any() else math.nan
 
 
 def _among_present(keys: Floats, present: NDArray[np.bool_]) -> NDArray[np.intp]:
