@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,9 +230,16 @@ def _mcnemar_sides(lost: float, gained: float, n: int, alpha: float) -> tuple[fl
 
 
 def _critical(counts: NDArray[np.int64], alpha: float) -> NDArray[np.int64]:
-    """Return for each number of changes the most there may be in one direction with p < alpha; -1 for none."""
+    """Return for each number of changes, ascending, the most there may be in one direction with p < alpha; or -1."""
+    return _critical_below(1 << int(counts[-1]).bit_length(), alpha)[counts]
+
+
+@lru_cache(maxsize=64)
+def _critical_below(size: int, alpha: float) -> NDArray[np.int64]:
+    """Return the same for 0, 1, ..., size - 1 changes; a search for a number of items asks for it again and again."""
     from scipy.special import bdtr
 
+    counts = np.arange(size)
     start = np.ceil(counts / 2 - NORMAL.inv_cdf(1 - alpha / 2) * np.sqrt(counts) / 2) + 2
     fewer = np.minimum(counts // 2, start.astype(np.int64))
 
