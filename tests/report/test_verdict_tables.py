@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from compressed_lens.comparison import transitions
 from compressed_lens.comparison.uses import use_verdicts
 from compressed_lens.report.comparisons import Comparisons
-from compressed_lens.report.headline import Labels
+from compressed_lens.report.headline import Labels, anchor_of
 from compressed_lens.report.page import html
 from compressed_lens.report.panels import panels
+from compressed_lens.report.recommendation import recommendation
 from compressed_lens.report.run_data import RunData
 from compressed_lens.report.transitions import transition_groups
 from compressed_lens.report.verdicts import verdict_tables
@@ -81,6 +83,30 @@ def test_the_first_screen_says_it(page: str) -> None:
     lead = head[head.index('<p class="lead">') : head.index("</p>", head.index('<p class="lead">'))]
     links = re.findall(r'href="#([^"]+)"', lead)
     assert links and set(links) <= ids, "every sentence rests on a table"
+
+
+def test_a_sentence_leads_to_the_measure_it_names(run: RunData) -> None:
+    (variant,) = (v for v in run.variant_list if v.name == "rtn-3bit")
+    found = [use for use in use_verdicts(run.figures, [variant]) if use.verdict == "worse"]
+    assert len(found) > 1
+    for surest in found:
+        uses = [
+            replace(use, figures=tuple(replace(f, p_adjusted=1e-9 if use is surest else 0.01) for f in use.figures))
+            for use in found
+        ]
+        told = recommendation(uses, run.figures, [variant], margins_moved=False)
+        (sentence,) = (one for one in told if "most surely" in one.text)
+        assert Labels(run.figures).place(surest.figures[0]) in sentence.text
+        assert sentence.anchor == anchor_of(surest.figures[0])
+
+
+def test_a_placebo_that_failed_was_run(run: RunData) -> None:
+    variants = [replace(v, status="marked") if v.placebo else v for v in run.variant_list]
+    told = recommendation(use_verdicts(run.figures, variants), run.figures, variants, margins_moved=False)
+    assert "No placebo variant passed the integrity gate, so" in told[-1].text
+    others = [v for v in variants if not v.placebo]
+    told = recommendation(use_verdicts(run.figures, others), run.figures, others, margins_moved=False)
+    assert "No placebo variant was run, so" in told[-1].text
 
 
 def test_intervals_are_drawn_over_margin_and_noise_floor(run: RunData, page: str) -> None:

@@ -13,8 +13,6 @@ from compressed_lens.report.headline import Labels, Sentence, Tone, anchor_of
 
 VERDICTS = "verdicts"
 """Id of the table of verdicts."""
-COST = "cost"
-"""Id of the table of sizes and speeds."""
 FLOOR = "noise-floor"
 """Id of the table of placebo variants."""
 
@@ -107,6 +105,7 @@ def _standing(use: UseVerdict) -> str:
 def _told(names: list[str], variants: Mapping[str, Sequence[UseVerdict]], labels: Labels, name: str) -> Sentence:
     uses = variants[names[0]]
     several = len(names) > 1
+    surest = _surest(names, variants)
     parts = []
     for standing, verb in (
         ("worse", "are worse in" if several else "is worse in"),
@@ -117,7 +116,11 @@ def _told(names: list[str], variants: Mapping[str, Sequence[UseVerdict]], labels
             told = (
                 "every use that was measured" if len(found) == len(uses) > 1 else listed([USES[u.use] for u in found])
             )
-            parts.append(f"{verb} {told}{_most(names, variants, labels) if standing == 'worse' else ''}")
+            parts.append(f"{verb} {told}")
+            if standing == "worse" and surest is not None:
+                figure, variant = surest
+                owner = f"{variant}: " if several else ""
+                parts[-1] += f" (most surely {owner}{labels.place(figure)}, {_size(figure)})"
     undecided = [u for u in uses if u.verdict == "undecided"]
     if undecided:
         factors = [u.more for v in names for u in variants[v] if u.verdict == "undecided"]
@@ -127,18 +130,17 @@ def _told(names: list[str], variants: Mapping[str, Sequence[UseVerdict]], labels
             f"{listed([USES[u.use] for u in undecided])} {'stays' if len(undecided) == 1 else 'stay'} undecided{cost}"
         )
     subject = f"Under {listed(names)}" if len(undecided) == len(uses) else listed(names)
-    tone: Tone = "worse" if any(u.verdict == "worse" for u in uses) else "open"
-    first = next(u for u in uses if u.verdict == tone or (tone == "open" and u.verdict == "undecided"))
-    anchor = VERDICTS if several else anchor_of(first.figures[0])
+    # The link leads to what the sentence names: one measure's panel, or the table where it speaks of several uses.
+    shown = surest[0] if surest is not None else undecided[0].figures[0] if len(uses) == 1 else None
+    anchor = VERDICTS if several or shown is None else anchor_of(shown)
+    tone: Tone = "open" if surest is None else "worse"
     return Sentence(tone=tone, text=f"{name}{subject} {'; '.join(parts)}.", anchor=anchor)
 
 
-def _most(names: Sequence[str], variants: Mapping[str, Sequence[UseVerdict]], labels: Labels) -> str:
-    """Name the surest loss."""
+def _surest(names: Sequence[str], variants: Mapping[str, Sequence[UseVerdict]]) -> tuple[Figure, str] | None:
+    """Return the surest loss, and whose it is."""
     found = [(use.figures[0], v) for v in names for use in variants[v] if use.verdict == "worse"]
-    figure, variant = min(found, key=lambda pair: pair[0].p_adjusted or 0.0)
-    owner = f"{variant}: " if len(names) > 1 else ""
-    return f" (most surely {owner}{labels.place(figure)}, {_size(figure)})"
+    return min(found, key=lambda pair: pair[0].p_adjusted or 0.0, default=None)
 
 
 def _size(figure: Figure) -> str:
@@ -151,7 +153,8 @@ def _size(figure: Figure) -> str:
 def _floor(variants: Sequence[Variant], figures: Sequence[Figure], name: str) -> Sentence:
     placebos = [v for v in variants if v.placebo and v.gate == "passed"]
     if not placebos:
-        text = f"{name}No placebo variant was run, so how much numerics alone move the measures is not known."
+        what = "passed the integrity gate" if any(v.placebo for v in variants) else "was run"
+        text = f"{name}No placebo variant {what}, so how much numerics alone move the measures is not known."
         return Sentence(tone="open", text=text, anchor=VERDICTS)
     names = {(v.model, v.name) for v in placebos}
     shown = [f for f in figures if (f.model, f.variant) in names and f.confirmatory and f.paired is not None]
