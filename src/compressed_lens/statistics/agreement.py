@@ -202,13 +202,18 @@ class _Units:
     def __init__(self, table: Floats, level: Level) -> None:
         given = ~np.isnan(table)
         self._values, code = np.unique(table[given], return_inverse=True)
-        self._given = np.zeros((table.shape[1], len(self._values)))
-        np.add.at(self._given, (np.nonzero(given)[1], code), 1.0)
+        every = np.zeros((table.shape[1], len(self._values)))
+        np.add.at(every, (np.nonzero(given)[1], code), 1.0)
+        # Units that got the same ratings are one unit of more weight: of ratings of 1 to 5 there are few kinds.
+        self._given, kind = np.unique(every, axis=0, return_inverse=True)
+        self._order = np.argsort(kind.reshape(-1), kind="stable")
+        self._starts = np.flatnonzero(np.diff(kind.reshape(-1)[self._order], prepend=-1))
         self._size = self._given.sum(axis=1)
         self._level = level
 
     def distance(self, weights: Floats) -> tuple[Floats, Floats]:
         """Return log(1 - alpha) and its standard error for each row of weights [r, units]; NaN where undefined."""
+        weights = np.add.reduceat(weights[:, self._order], self._starts, axis=1)
         size, counts = self._size, weights @ self._given
         number = (weights @ size)[:, None]
         with np.errstate(invalid="ignore", divide="ignore"):
