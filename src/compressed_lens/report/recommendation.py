@@ -120,7 +120,7 @@ def _told(names: list[str], variants: Mapping[str, Sequence[UseVerdict]], labels
             if standing == "worse" and surest is not None:
                 figure, variant = surest
                 owner = f"{variant}: " if several else ""
-                parts[-1] += f" (most surely {owner}{labels.place(figure)}, {_size(figure)})"
+                parts[-1] += f" (above all {owner}{labels.place(figure)}, {_size(figure)})"
     undecided = [u for u in uses if u.verdict == "undecided"]
     if undecided:
         factors = [u.more for v in names for u in variants[v] if u.verdict == "undecided"]
