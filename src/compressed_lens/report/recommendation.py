@@ -61,7 +61,8 @@ def _of_model(verdicts: Sequence[UseVerdict], variants: Sequence[Variant], label
     told = []
     if sound:
         told.append(_choice(good, [v for v in sound if v not in worse], variants, name))
-    told += _alike({v: uses for v, uses in sound.items() if v not in good and v not in worse}, labels, name)
+    still_open = {v: uses for v, uses in sound.items() if v not in good and v not in worse}
+    told += [_open(still_open, name)] if len(still_open) > 1 else _alike(still_open, labels, name)
     told += _alike({v: sound[v] for v in worse}, labels, name)
     for variant in variants:
         if variant.gate == "failed" and variant.name != FULL:
@@ -88,6 +89,23 @@ def _choice(good: Sequence[str], unharmed: Sequence[str], variants: Sequence[Var
     if rest:
         text += f" So can {listed(rest)}."
     return Sentence(tone="better", text=text, anchor=VERDICTS)
+
+
+def _open(variants: Mapping[str, Sequence[UseVerdict]], name: str) -> Sentence:
+    """Say of several variants that are worse in nothing what stays undecided, use by use."""
+    found = [use for uses in variants.values() for use in uses if use.verdict == "undecided"]
+    told = []
+    for use, label in USES.items():
+        names = [one.variant for one in found if one.use == use]
+        if names:
+            told.append(f"{label} ({'all' if len(names) == len(variants) else ', '.join(names)})")
+    text = f"{name}{listed(list(variants))} are shown to be worse in nothing; still undecided: {listed(told)}"
+    factors = [one.more for one in found]
+    known = [factor for factor in factors if factor]
+    if known and len(known) == len(factors):
+        low, high = (f"{bound:.1f}" for bound in (min(known), max(known)))
+        text += f"; {low if low == high else f'{low} to {high}'} times the items would decide"
+    return Sentence(tone="open", text=text + ".", anchor=VERDICTS)
 
 
 def _alike(variants: Mapping[str, Sequence[UseVerdict]], labels: Labels, name: str) -> list[Sentence]:
