@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,8 @@ import pytest
 
 from compressed_lens.cli.main import main
 from compressed_lens.comparison import use_frame, use_verdicts
+from compressed_lens.comparison.gating import rulings
+from compressed_lens.report.gating import junit
 from compressed_lens.report.run_data import RunData
 
 STUDY = """\
@@ -88,6 +91,38 @@ def test_a_policy_for_no_variant(run: Path, tmp_path: Path, capsys: pytest.Captu
     held = policy(tmp_path, "require: {task: not worse}\nvariants: [awq-*]\n")
     assert main(["gate", str(run), "--policy", held]) == 2
     assert "It has: rtn-8bit, rtn-2bit." in capsys.readouterr().err
+
+
+def test_a_name_in_the_policy_must_be_there(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = policy(tmp_path, "require: {task: not worse}\nvariants: [rtn-8bit, rtn-2bits]\n")
+    assert main(["gate", str(run), "--policy", held]) == 2
+    assert "'rtn-2bits', which the policy names. Did you mean 'rtn-2bit'?" in capsys.readouterr().err
+    held = policy(tmp_path, "require: {task: not worse}\nvariants: [rtn-8bit, awq-*]\n")
+    assert main(["gate", str(run), "--policy", held]) == 0, "a pattern may be for other runs"
+
+
+def test_a_variant_of_which_nothing_was_measured_does_not_pass(run: Path) -> None:
+    data = RunData.read(run)
+    (variant,) = (v for v in data.variant_list if v.name == "rtn-8bit")
+    nothing = use_verdicts((), [variant])
+    found = rulings(nothing, data.variant_list)
+    assert [one.passed for one in found if one.variant == "rtn-8bit"] == [True, False, False, False, False]
+    failed = [replace(v, status="unavailable") if v is variant else v for v in data.variant_list]
+    assert [one.name for one in rulings(nothing, failed) if one.variant == "rtn-8bit"] == ["integrity"], "said once"
+
+
+def test_what_models_write_is_xml(run: Path, tmp_path: Path) -> None:
+    data = RunData.read(run)
+    hostile = "]]></failure><x>\x00\ufffe\uffff\ud800\u202e & \x1b[0m"
+    variants = [replace(v, status="marked", reason=hostile) if v.name == "rtn-8bit" else v for v in data.variant_list]
+    text = junit(rulings(use_verdicts(data.figures, variants), variants), name=hostile)
+    failure = ElementTree.fromstring(text).find(".//failure")  # noqa: S314 (our own text)
+    assert failure is not None and "]]></failure><x>\u2400[U+FFFE][U+FFFF]\ufffd[U+202E] &" in (failure.text or "")
+
+
+def test_files_come_into_new_folders(run: Path, tmp_path: Path) -> None:
+    assert main(["gate", str(run), "--junit", str(tmp_path / "new" / "gate.xml")]) == 8
+    assert (tmp_path / "new" / "gate.xml").stat().st_size
 
 
 def test_uses_and_their_table(run: Path) -> None:

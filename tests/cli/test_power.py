@@ -80,3 +80,11 @@ def test_effects_are_exported_with_the_comparison(run: Path, tmp_path: Path) -> 
 def test_a_run_with_nothing_to_compare(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["power", str(finished)]) == 0
     assert "no confirmatory measure of a variant beside full precision" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--difference", "nan"), ("--difference", "0"), ("--margin", "inf"), ("--items", "0")]
+)
+def test_numbers_out_of_range(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", "--sd", "1", option, value]) == 2
+    assert "is out of range. Give a number above zero." in capsys.readouterr().err

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compressed_lens.cli.output import progress_line, show, show_table
-from compressed_lens.errors import RunError
+from compressed_lens.cli.output import show, show_table, write
 
 if TYPE_CHECKING:
     from compressed_lens.claims import Entry, OwnRun, Published
@@ -54,11 +53,11 @@ def claims(
     else:
         _show_one(entries[0], tables)
     if as_json is not None:
-        _write(as_json, json.dumps(ledger_json(entries, tables, asked), indent=2, ensure_ascii=False) + "\n")
+        write(as_json, json.dumps(ledger_json(entries, tables, asked), indent=2, ensure_ascii=False) + "\n")
     if csv is not None:
-        _write(csv, ledger_frame(entries).write_csv())
+        write(csv, ledger_frame(entries).write_csv())
     if markdown is not None:
-        _write(markdown, ledger_markdown(entries))
+        write(markdown, ledger_markdown(entries))
 
 
 def _read(folder: Path) -> OwnRun:
@@ -141,11 +140,3 @@ def _ends(low: float | None, high: float | None) -> str:
     from compressed_lens.claims.wording import told
 
     return f"{told(low)}, {told(high)}" if low is not None and high is not None else ""
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"Cannot write {path}: {error.strerror}.", fix="Name another file.") from error
-    progress_line(f"wrote {path}")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressed_lens.cli.comparisons import export
-from compressed_lens.cli.output import progress_line, show, show_table
-from compressed_lens.errors import RunError, StudyError
+from compressed_lens.cli.output import show, show_table, write
+from compressed_lens.errors import StudyError
 
 if TYPE_CHECKING:
     from compressed_lens.comparison.runs import Place, RunComparison
@@ -47,12 +47,7 @@ def compare_runs(
     export(tables, csv=csv, parquet=parquet, latex=latex)
     if html is not None:
         text = page(compared, everything=everything, footer=f"Made by compressed-lens {__version__}.")
-        try:
-            html.parent.mkdir(parents=True, exist_ok=True)
-            html.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        except OSError as error:
-            raise RunError(f"Cannot write {html}: {error.strerror}.", fix="Name another file.") from error
-        progress_line(f"wrote {html}")
+        write(html, text)
 
 
 def parsed_pair(text: str) -> tuple[Place, Place]:

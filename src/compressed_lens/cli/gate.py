@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from compressed_lens.cli.output import show, show_table
-from compressed_lens.errors import PolicyError, RunError
+from compressed_lens.cli.output import show, show_table, write
+from compressed_lens.errors import PolicyError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -69,10 +69,10 @@ def gate(
     ruled = rulings(verdicts, data.variant_list, held)
     name = str(data.study.get("name") or run.name)
     if junit is not None:
-        _write(junit, gating.junit(ruled, name=name))
+        write(junit, gating.junit(ruled, name=name))
     told = recommendation(verdicts, found, data.variant_list, margins_moved=data.margins_moved)
     if summary is not None:
-        _write(summary, gating.summary(ruled, [sentence.text for sentence in told], name=name), append=True)
+        write(summary, gating.summary(ruled, [sentence.text for sentence in told], name=name), append=True)
     show_table(
         ["model", "variant", "use", "", "why"],
         [(one.model, one.variant, one.name, "passed" if one.passed else "FAILED", one.reason) for one in ruled],
@@ -83,11 +83,3 @@ def gate(
         first = broken[0]
         more = f" ({len(broken) - 1} more after this one.)" if len(broken) > 1 else ""
         raise PolicyError(f"{first.variant} breaks the policy in {first.name}: {first.reason}{more}")
-
-
-def _write(path: Path, text: str, *, append: bool = False) -> None:
-    try:
-        with path.open("a" if append else "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise RunError(f"Cannot write {path}: {error.strerror}.", fix="Choose a place that can be written.") from error

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from compressed_lens.errors import RunError
 from compressed_lens.terminal import clean
 
 
@@ -42,3 +44,18 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 def progress_line(text: str) -> None:
     """Print what is being done on standard error, so that standard output holds results only."""
     print(clean(text), file=sys.stderr)
+
+
+def write(path: Path, text: str, *, append: bool = False) -> None:
+    """Write a file, or add to it, make its folder if need be, and say so.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a" if append else "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error.strerror}.", fix="Name another place.") from error
+    progress_line(f"wrote {path}")

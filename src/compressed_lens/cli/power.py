@@ -68,12 +68,13 @@ def _answers(
 
     if (flips is not None and not 0 < flips <= 1) or (sd is not None and not 0 < sd < math.inf):
         raise StudyError("The spread is out of range.", fix="--flips is a share above 0, at most 1; --sd is above 0.")
-    if (margin is not None and margin <= 0) or (items is not None and items < 1) or difference == 0:
-        raise StudyError("A margin, a difference or a number of items is out of range.", fix="Give values above zero.")
+    size = None if difference is None else abs(difference)
+    for what, value in (("margin", margin), ("difference", size), ("number of items", items)):
+        if value is not None and not 0 < value < math.inf:
+            raise StudyError(f"The {what} is out of range.", fix="Give a number above zero.")
     spread = math.sqrt(flips) if flips is not None else float(sd or 0)
     rows = []
-    if difference is not None:
-        size = abs(difference)
+    if size is not None:
         if flips is None:
             needed = items_for(size, spread)
         elif size > flips:

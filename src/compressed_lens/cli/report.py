@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compressed_lens.cli.options import ManyValues
-from compressed_lens.cli.output import progress_line, show
-from compressed_lens.errors import DataError, RunError, StudyError
+from compressed_lens.cli.output import show, write
+from compressed_lens.errors import DataError, StudyError
 
 if TYPE_CHECKING:
     from compressed_lens.comparison.series import Variant
@@ -68,7 +68,7 @@ def report(
     if latex:
         _latex(data, compared, latex)
     for path, text in cards.items():
-        _write(path, text)
+        write(path, text)
     show(str(write_files(data, compared)))
 
 
@@ -84,7 +84,7 @@ def _tables(data: RunData, compared: Comparisons, csv: Path | None, parquet: Pat
     for folder, ending in ((csv, "csv"), (parquet, "parquet")):
         if folder is not None:
             told = manifest(data, tables, ending=ending, version=__version__)
-            _write(folder / "manifest.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+            write(folder / "manifest.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
 
 
 def _latex(data: RunData, compared: Comparisons, folder: Path) -> None:
@@ -96,8 +96,8 @@ def _latex(data: RunData, compared: Comparisons, folder: Path) -> None:
     tables = paper_tables(data.figures, compared.transitions, data.variant_list, ratings)
     names = [file_name(table) for table in tables]
     for name, table in zip(names, tables, strict=True):
-        _write(folder / f"{name}.tex", paper_table(table))
-    _write(folder / "all.tex", document(names))
+        write(folder / f"{name}.tex", paper_table(table))
+    write(folder / "all.tex", document(names))
 
 
 def _cards(data: RunData, where: Path, names: Sequence[str]) -> dict[Path, str]:
@@ -137,12 +137,3 @@ def _described(data: RunData, names: Sequence[str]) -> list[Variant]:
     if not chosen:
         raise DataError("The run has no quantized variant that was measured.", fix="Finish it with `clens resume`.")
     return chosen
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise RunError(f"Cannot write {path}: {error.strerror}.", fix="Name another place.") from error
-    progress_line(f"wrote {path}")

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from compressed_lens.comparison.series import FULL, Variant
 from compressed_lens.comparison.uses import USES, UseVerdict
 from compressed_lens.errors import StudyError
+from compressed_lens.registry import nearest
 from compressed_lens.study.policy import EVERY_USE, Policy, Required
 
 _RANK = {"worse": -1, "undecided": 0, "non-inferior": 1, "equivalent": 2}
+_PATTERN = frozenset("*?[")
 _LEAST: dict[Required, int] = {"not worse": 0, "non-inferior": 1, "equivalent": 2}
 
 
@@ -45,26 +47,32 @@ def rulings(
     Args:
         verdicts: What `use_verdicts` returns.
         variants: The run's variants. Full precision and placebos are no candidates.
-        policy: The policy. By default every use that was measured must be non-inferior.
+        policy: The policy. By default every use that was measured must be non-inferior, one at least.
 
     Raises:
-        StudyError: The policy chooses no variant of the run.
+        StudyError: The policy chooses no variant of the run, or names one that it has not.
     """
     candidates = [v for v in variants if v.name != FULL and not v.placebo]
     chosen = [v for v in candidates if policy is None or policy.chooses(v.name)]
+    names = dict.fromkeys(v.name for v in candidates)
+    told = f"It has: {', '.join(names) or 'none'}."
     if not chosen:
-        names = ", ".join(dict.fromkeys(v.name for v in candidates)) or "none"
-        raise StudyError("The policy is for no variant of this run.", fix=f"It has: {names}.")
+        raise StudyError("The policy is for no variant of this run.", fix=told)
+    # A misspelt name must not let its variant through unchecked; a pattern may be there for other runs.
+    for name in () if policy is None else policy.variants:
+        if not _PATTERN.intersection(name) and name not in names:
+            raise StudyError(
+                f"The run has no variant '{name}', which the policy names.", fix=nearest(name, names) or told
+            )
     require = EVERY_USE if policy is None else policy.require
     found = []
     for variant in chosen:
-        found.append(_integrity(variant, variants))
-        for use in verdicts:
-            if (use.model, use.variant) != (variant.model, variant.name) or use.use not in require:
-                continue
-            if use.verdict == "not measured" and policy is None:
-                continue
-            found.append(_ruling(use, require[use.use]))
+        whole = _integrity(variant, variants)
+        own = [use for use in verdicts if (use.model, use.variant) == (variant.model, variant.name)]
+        measured = [use for use in own if use.verdict != "not measured"]
+        # By default what was not measured is not required, but a variant of which nothing was does not pass for that.
+        held = measured if policy is None and (measured or not whole.passed) else own
+        found += [whole, *(_ruling(use, require[use.use]) for use in held if use.use in require)]
     return tuple(found)
 
 
