@@ -95,7 +95,7 @@ def test_a_sentence_leads_to_the_measure_it_names(run: RunData) -> None:
             for use in found
         ]
         told = recommendation(uses, run.figures, [variant], margins_moved=False)
-        (sentence,) = (one for one in told if "most surely" in one.text)
+        (sentence,) = (one for one in told if "above all" in one.text)
         assert Labels(run.figures).place(surest.figures[0]) in sentence.text
         assert sentence.anchor == anchor_of(surest.figures[0])
 
