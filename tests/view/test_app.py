@@ -23,6 +23,7 @@ from compressed_lens.view.app import create_app
 from compressed_lens.view.page import served
 from compressed_lens.view.server import is_local
 
+POLICY = "content-security-policy"
 SERIES = {"model": MODEL, "task": "reviews", "analysis": "nle"}
 
 
@@ -108,7 +109,11 @@ def test_a_report_is_used_again_only_if_it_is_ours_and_newer(tmp_path: Path) -> 
     assert "<h2>Kept</h2>" in client.get("/").text
     os.utime(page, (1, 1))
     assert "<h2>Kept</h2>" not in client.get("/").text, "older than the last record"
-    assert served(text.replace("const LOST = 4", "const LOST = 5")) is None, "another version's page"
+    assert served(text.replace("script-src 'sha256-", "script-src 'sha256-A")) is None, "another version's page"
+    stranger = text.replace("script-src 'sha256-", "script-src 'unsafe-inline' 'sha256-")
+    page.write_text(stranger.replace("</main>", "<script>fetch('//x')</script></main>"), encoding="utf-8")
+    answer = client.get("/")
+    assert "fetch('//x')" not in answer.text and "'unsafe-inline' 'sha256-" not in answer.headers[POLICY]
 
 
 def test_no_run_and_a_taken_port_are_one_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

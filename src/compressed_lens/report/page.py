@@ -66,7 +66,6 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
     environment.globals.update(
         placebos=frozenset(variant.name for variant in run.variant_list if variant.placebo), symbol=symbol
     )
-    scripts = ((_TEMPLATES / "page.js").read_text(encoding="utf-8"), explorer.script())
     gates = {(v.model, v.name): v.gate for v in run.variant_list}
     several = len({v.model for v in run.variant_list}) > 1
     # Placebos are a yardstick, so they stand behind the candidates everywhere.
@@ -77,8 +76,8 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
     return environment.get_template("report.html.j2").render(
         title=str(run.study.get("name") or run.folder.name),
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        scripts=[Markup(script) for script in scripts],  # noqa: S704 (our own files)
-        script_hashes=Markup(" ".join(f"'{content_hash(script)}'" for script in scripts)),  # noqa: S704
+        scripts=[Markup(script) for script in _scripts()],  # noqa: S704 (our own files)
+        policy=Markup(policy()),  # noqa: S704 (our own text)
         recommendation=recommendation(uses, figures, variants, margins_moved=run.margins_moved),
         verdict_tables=verdict_tables(uses, variants, labels),
         paretos=paretos(uses, variants, labels),
@@ -126,6 +125,19 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         number=number,
         footer=footer,
     )
+
+
+def policy() -> str:
+    """Return the page's Content-Security-Policy: its two scripts, its own styles, and no network."""
+    allowed = " ".join(f"'{content_hash(script)}'" for script in _scripts())
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _scripts() -> tuple[str, str]:
+    return (_TEMPLATES / "page.js").read_text(encoding="utf-8"), explorer.script()
 
 
 def content_hash(script: str) -> str:
