@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,7 +144,21 @@ def test_the_command(run: RunData, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "reference--full.md" not in {p.name for p in folder.iterdir()}
     capsys.readouterr()
     assert main(["report", str(run.folder), "--model-card", str(file)]) == 3
-    assert "is a file, and there are 7 variants" in capsys.readouterr().err
+    assert "is one file, and there are 7 variants" in capsys.readouterr().err
+    assert main(["report", str(run.folder), "--model-card", str(tmp_path / "new.md")]) == 3
+    assert "is one file" in capsys.readouterr().err and not (tmp_path / "new.md").exists(), "no folder of that name"
+    assert main(["report", str(run.folder), "--model-card", str(folder), "--variants", "awq-4bit"]) == 0
+    assert folder.is_dir(), "one variant goes into the folder, too"
     assert main(["report", str(run.folder), "--model-card", str(file), "--variants", "awq-3bit"]) == 3
     assert "Did you mean 'reference/awq-4bit'" in capsys.readouterr().err
     assert main(["report", str(run.folder), "--variants", "awq-4bit"]) == 2
+
+
+def test_cards_stay_in_their_folder(run: RunData, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    with sqlite3.connect(folder / "run.sqlite") as connection:
+        connection.execute("UPDATE variants SET model = ?", (f"{tmp_path}/x",))
+        connection.execute("UPDATE grid SET model = ?", (f"{tmp_path}/x",))
+    assert main(["report", str(folder), "--model-card", str(tmp_path / "cards")]) == 0
+    assert len(list((tmp_path / "cards").iterdir())) == len(described_variants(run))
+    assert not list(tmp_path.glob("x--*.md"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,9 +37,9 @@ def report(
     model_card: Annotated[
         Path | None,
         typer.Option(
-            help="Put what was found into this Hugging Face model card (made if need be); without --variants a folder, "
-            "one card a variant.",
-            metavar="FILE",
+            help="Put what was found into this Hugging Face model card (made if need be); for several variants a "
+            "folder, one card each.",
+            metavar="PLACE",
         ),
     ] = None,
     variants: Annotated[
@@ -106,12 +107,15 @@ def _cards(data: RunData, where: Path, names: Sequence[str]) -> dict[Path, str]:
     from compressed_lens.report.model_card import model_card
 
     variants = _described(data, names)
-    if names and len(variants) == 1:
+    named = where.is_file() or (where.suffix == ".md" and not where.is_dir())
+    if len(variants) == 1 and (named or (names and not where.is_dir())):
         files = {where: variants[0]}
-    elif where.is_file():
-        raise DataError(f"{where} is a file, and there are {len(variants)} variants.", fix="Name one with --variants.")
+    elif named:
+        raise DataError(
+            f"{where} is one file, and there are {len(variants)} variants.", fix="Name one with --variants."
+        )
     else:
-        files = {where / f"{v.model}--{v.name}.md": v for v in variants}
+        files = {where / f"{_safe(v.model)}--{_safe(v.name)}.md": v for v in variants}
     texts = {}
     for path, variant in files.items():
         try:
@@ -120,6 +124,11 @@ def _cards(data: RunData, where: Path, names: Sequence[str]) -> dict[Path, str]:
             raise DataError(f"The model card {path} cannot be read: {error}.") from error
         texts[path] = model_card(data, variant, version=__version__, existing=existing)
     return texts
+
+
+def _safe(name: str) -> str:
+    """Return a name as a part of a file's; a study's names are that, but the database may be a stranger's."""
+    return re.sub(r"[^\w.+-]", "_", name)
 
 
 def _described(data: RunData, names: Sequence[str]) -> list[Variant]:
