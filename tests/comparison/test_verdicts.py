@@ -104,7 +104,7 @@ def test_only_the_interval_decides(  # noqa: PLR0917 (Hypothesis passes them by 
     verdict, leaning = judged(paired, direction=direction, p=p, p_adjusted=p, margin=margin, floor=floor)
     inside = -margin < paired.low and paired.high < margin
     worst = paired.low if direction == "higher" else -paired.high
-    assert (verdict == "equivalent") == (inside and n >= 20)
+    assert (verdict == "equivalent") == (inside and n >= (20 if below + above > 1e-6 * margin else 73))
     if verdict == "non-inferior":
         assert worst > -margin and n >= 20
     if verdict in {"worse", "better"}:
@@ -175,6 +175,13 @@ def test_needed_pairs_are_named_and_decide() -> None:
     full = np.arange(one.needed) % 10 > 0
     found = by_name(figures([make({"full": {"right": full}, "q": {"right": full}}, RATES[:1])], [variant("q")]))
     assert found["q", "right"].verdict == "equivalent"
+
+
+def test_a_measure_that_moves_on_no_item_is_equivalent_on_enough_items_only() -> None:
+    for n, verdict, needed in ((60, "undecided", 73), (73, "equivalent", None)):
+        level = {"overlap": np.random.default_rng(0).gamma(1.0, 2.0, n)}
+        (one,) = [f for f in figures([make({"full": level, "q": level}, AMOUNTS[:1])], [variant("q")]) if f.same]
+        assert (one.verdict, one.needed) == (verdict, needed)
 
 
 def test_margins_by_the_most_specific_name() -> None:

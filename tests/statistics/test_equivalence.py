@@ -10,6 +10,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from compressed_lens.errors import DataError
 from compressed_lens.statistics import (
+    FEWEST_ALIKE,
     FEWEST_PAIRS,
     margin_test,
     paired_bootstraps,
@@ -39,6 +40,19 @@ from compressed_lens.statistics import (
 def test_an_interval_stands_or_does_not(low: float, high: float, direction: str, expected: str) -> None:
     assert stands(low, high, pairs=FEWEST_PAIRS, margin=0.02, direction=direction) == expected
     assert stands(low, high, pairs=FEWEST_PAIRS - 1, margin=0.02, direction=direction) == ""
+
+
+def test_rare_losses_that_no_pair_shows_are_no_equality() -> None:
+    """5 % of the items lose 4 standard deviations, the margin on average; samples without any look all alike."""
+    generator = np.random.default_rng(13)
+    for n in (20, 50, FEWEST_ALIKE):
+        base = generator.normal(size=(n, SAMPLES))
+        other = base - 4 * (generator.random(base.shape) < 0.05)
+        alike = (base == other).all(axis=0)
+        intervals = paired_bootstraps(base[:, alike], other[:, alike], replicates=10, seed=0)
+        standing = [stands(i.low, i.high, pairs=n, margin=0.2, direction="higher") for i in intervals]
+        assert np.mean([s != "" for s in standing]) * alike.mean() <= 0.025 + ERROR
+    assert standing and set(standing) == {"equivalent"}, "from then on they are"
 
 
 def rates(loss: float, changed: float, n: int, samples: int) -> tuple[np.ndarray, np.ndarray]:

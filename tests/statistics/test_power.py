@@ -11,6 +11,7 @@ from statsmodels.stats.power import TTestPower
 
 from compressed_lens.errors import DataError
 from compressed_lens.statistics import (
+    FEWEST_ALIKE,
     detectable,
     items_for,
     items_for_margin,
@@ -72,7 +73,8 @@ def test_no_change_at_all_still_needs_items() -> None:
         interval = paired_rate_interval(0, 0, pairs)
         assert stands(interval.low, interval.high, pairs=pairs, margin=0.02, direction="higher") == standing
     assert items_to_decide(0.0, 0.0, 0.02, pairs=400, rate=True, direction="higher") == 401
-    assert items_to_decide(0.0, 0.0, 0.5, pairs=4, rate=False, direction="higher") == 20
+    assert items_to_decide(0.0, 0.0, 0.5, pairs=4, rate=False, direction="higher") == FEWEST_ALIKE
+    assert items_for_margin(0.5, 0.0, rate=False) == FEWEST_ALIKE and items_for_margin(0.5, 0.01, rate=False) == 20
 
 
 def test_what_no_number_decides() -> None:

@@ -12,7 +12,7 @@ from compressed_lens.statistics.bootstrap import (
 from compressed_lens.statistics.concordance import Concordance, concordance
 from compressed_lens.statistics.correlation import Correlation, correlation
 from compressed_lens.statistics.effects import cliffs_delta, standardized_difference
-from compressed_lens.statistics.equivalence import FEWEST_PAIRS, MarginTest, margin_test, stands
+from compressed_lens.statistics.equivalence import FEWEST_ALIKE, FEWEST_PAIRS, MarginTest, margin_test, stands
 from compressed_lens.statistics.flips import Flips, flip_odds, flips, mcnemar_mid_p, mcnemar_p
 from compressed_lens.statistics.hierarchical import HierarchicalInterval, hierarchical_interval
 from compressed_lens.statistics.interval import Interval, normal_quantile, paired_rate_interval, rate_interval
@@ -32,6 +32,7 @@ from compressed_lens.statistics.resampling import replicate_means, unit_sums
 from compressed_lens.statistics.signed_rank import SignedRank, signed_rank
 
 __all__ = [
+    "FEWEST_ALIKE",
     "FEWEST_PAIRS",
     "FEW_CHANGES",
     "Concordance",

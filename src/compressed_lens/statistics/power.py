@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressed_lens.errors import DataError
-from compressed_lens.statistics.equivalence import FEWEST_PAIRS
+from compressed_lens.statistics.equivalence import FEWEST_PAIRS, fewest_pairs
 from compressed_lens.statistics.interval import NORMAL, normal_quantile, paired_rate_variance
 
 POWER = 0.8
@@ -101,7 +101,8 @@ def items_for_margin(
         alpha: 1 - the confidence of the interval, such as 0.05: two one-sided tests at half of it.
 
     Returns:
-        About ((1.96 + 1.28) sd / margin)² where there is no difference; at least `FEWEST_PAIRS`.
+        About ((1.96 + 1.28) sd / margin)² where there is no difference; at least `FEWEST_PAIRS`, or `FEWEST_ALIKE`
+        where nothing differs.
 
     Source: Chow, Shao and Wang 2008, section 3.1; for rates Nam 1997, Biometrics 53:1422.
     """
@@ -115,7 +116,7 @@ def items_for_margin(
     def enough(n: int) -> bool:
         return truth.clears(margin, n, z) + truth.mirrored().clears(margin, n, z) - 1 >= power
 
-    return max(FEWEST_PAIRS, _smallest(enough))
+    return max(FEWEST_PAIRS if rate else fewest_pairs(sd, margin), _smallest(enough))
 
 
 def items_to_decide(
@@ -145,8 +146,9 @@ def items_to_decide(
         floor: Noise floor; a difference up to it is never shown.
 
     Returns:
-        More than `pairs`, which did not decide, and at least `FEWEST_PAIRS`; None where no number would (no difference
-        and no margin; a difference of at most the floor that is not within the margin) and where nothing was estimated.
+        More than `pairs`, which did not decide, and at least as many as `items_for_margin` returns at the least; None
+        where no number would (no difference and no margin; a difference of at most the floor that is not within the
+        margin) and where nothing was estimated.
     """
     if pairs < 1 or math.isnan(difference) or math.isnan(sd):
         return None
@@ -166,7 +168,8 @@ def items_to_decide(
 
     if chance(_LARGEST) < POWER:
         return None
-    return _smallest(lambda n: chance(n) >= POWER, at_least=max(FEWEST_PAIRS, pairs + 1))
+    fewest = FEWEST_PAIRS if rate or margin is None else fewest_pairs(sd, margin)
+    return _smallest(lambda n: chance(n) >= POWER, at_least=max(fewest, pairs + 1))
 
 
 class _Truth:
