@@ -43,6 +43,18 @@ def test_models_are_the_top_level_and_lower_is_better_is_turned() -> None:
     assert found.top == "models" and found.gain.estimate == pytest.approx(-1 / margin)
 
 
+def test_repeats_of_an_item_are_no_further_items() -> None:
+    values = {"full": [True] * 60, "q": [k >= 6 for k in range(60)]}
+    twice = {name: [value for value in told for _ in range(2)] for name, told in values.items()}
+    found = []
+    for outcomes, repeats in ((values, 1), (twice, 2)):
+        both = [replace(make(outcomes, of=RIGHT, repeats=repeats), task=task) for task in ("t", "u")]
+        found += overall(both, figures(both, [variant("q")]))
+    ends = [(one.gain.estimate, one.gain.low, one.gain.high) for one in found]
+    assert ends[1] == pytest.approx(ends[0], rel=0.05) and ends[1][0] == pytest.approx(ends[0][0])
+    assert [one.gain.n for one in found] == [120, 120]
+
+
 def test_one_task_of_one_model_is_no_sample_and_failed_variants_and_placebos_are_left_out() -> None:
     single = [series("t", 3, 50)]
     assert overall(single, figures(single, [variant("q")])) == ()

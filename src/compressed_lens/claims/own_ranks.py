@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from compressed_lens.claims.claim import SELF_EXPLANATIONS, Own
 from compressed_lens.claims.own import OwnFigure, OwnRun, Shows, figure, shown, without
 from compressed_lens.comparison import long_frame, ranking
+from compressed_lens.statistics.power import ALPHA
 
 if TYPE_CHECKING:
     import polars as pl
 
 REPLICATES = 2_000
 _FEWEST = 2
-_ALPHA = 0.05
 
 
 def first_in(family: str, stated: str) -> Own:
@@ -37,7 +37,7 @@ def first_in(family: str, stated: str) -> Own:
         mine = next(one for one in found.ranked if one.variant == stated)
         ahead = min(one.mean_rank for one in found.ranked if one is not mine) - mine.mean_rank
         shows: Shows = "neither"
-        if found.p < _ALPHA and abs(ahead) >= found.critical_difference:
+        if found.p < ALPHA and abs(ahead) >= found.critical_difference:
             shows = "as stated" if ahead > 0 else "the contrary"
         order = ", ".join(f"{one.variant} {one.mean_rank:.2f}" for one in found.ranked)
         return (

@@ -75,11 +75,16 @@ def overall(series: Sequence[Series], figures: Iterable[Figure]) -> tuple[Overal
 
 
 def _gains(series: Series, variant: str, figure: Figure) -> NDArray[np.float64]:
-    """Return each item's difference in margins, a gain above zero."""
+    """Return each item's difference in margins, a gain above zero; repeats of an item enter with their mean."""
     measure: Measure = figure.measure
     difference = series.column(variant, measure) - series.column(FULL, measure)
     assert figure.margin is not None
-    return np.asarray(difference / figure.margin * (-1 if measure.direction == "lower" else 1))
+    gains = np.asarray(difference / figure.margin * (-1 if measure.direction == "lower" else 1))
+    if series.clusters is None:
+        return gains
+    applied = ~np.isnan(gains)
+    _, item, repeats = np.unique(series.clusters[applied], return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(item, weights=gains[applied]) / repeats)
 
 
 def overall_frame(rows: Iterable[Overall]) -> pl.DataFrame:

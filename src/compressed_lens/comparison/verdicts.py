@@ -7,13 +7,12 @@ from typing import Literal
 
 from compressed_lens.statistics import Interval
 from compressed_lens.statistics.equivalence import stands
+from compressed_lens.statistics.power import ALPHA
 
 Verdict = Literal[
     "reference", "worse", "better", "different", "equivalent", "non-inferior", "undecided", "not comparable"
 ]
 Leaning = Literal["", "worse", "better", "different"]
-
-ALPHA = 0.05
 
 
 def judged(

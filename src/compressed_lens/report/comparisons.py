@@ -35,9 +35,9 @@ from compressed_lens.report.formatting import (
     size,
 )
 from compressed_lens.report.run_data import RunData
+from compressed_lens.statistics.power import ALPHA
 
 _SHADES = (0.1, 0.3, 0.5, 0.7)
-_ALPHA = 0.05
 _UNDEFINED = {
     "first": "the same on every item",
     "second": "the same on every item",
@@ -173,7 +173,7 @@ def ranking_note(ranking: Ranking) -> str:
     rests = f"{counted(ranking.models, 'model')}, {counted(ranking.columns, 'column')}, {counted(ranking.rows, 'row')}"
     if math.isnan(ranking.p):
         return f"{rests}; one quantizer only, so no test."
-    shown = "some quantizers rank differently" if ranking.p < _ALPHA else "no difference in rank is shown"
+    shown = "some quantizers rank differently" if ranking.p < ALPHA else "no difference in rank is shown"
     text = f"{rests}; {shown} (Friedman by permutation, p {_with_sign(ranking.p)}; "
     if math.isnan(ranking.critical_difference):
         text += "too few rows to tell any two apart)."

@@ -15,6 +15,7 @@ from compressed_lens.statistics.interval import NORMAL, normal_quantile, paired_
 
 POWER = 0.8
 ALPHA = 0.05
+"""What verdicts call significant, and what needed items are computed for."""
 
 _MANY_CHANGES = 100_000
 _TAIL = 9

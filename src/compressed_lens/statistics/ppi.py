@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from compressed_lens.errors import DataError
 from compressed_lens.statistics.equivalence import FEWEST_PAIRS
 from compressed_lens.statistics.interval import NORMAL, Interval, normal_quantile
+from compressed_lens.statistics.power import POWER
 from compressed_lens.statistics.resampling import replicate_means
 
 Floats = NDArray[np.float64]
 Trust = Literal["trusted", "not trusted", "undecided"]
 
-_POWER = 0.8
 _CLOSEST = 1 - 1e-9
 
 
@@ -147,7 +147,7 @@ def judge_trust(estimate: float, low: float, high: float, *, n: int, bound: floa
     apart = abs(_fisher(estimate) - _fisher(bound))
     if apart == 0:
         return "undecided", None
-    needed = math.ceil(((z + NORMAL.inv_cdf(_POWER)) * spread / apart) ** 2)
+    needed = math.ceil(((z + NORMAL.inv_cdf(POWER)) * spread / apart) ** 2)
     return "undecided", max(needed, n + 1 if n >= FEWEST_PAIRS else FEWEST_PAIRS)
 
 
