@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from compressed_lens.cli.main import COMMANDS
+
 HEAVY = {"torch", "transformers", "llmcompressor", "bitsandbytes", "datasets", "scipy", "statsmodels"}
 LIGHT_HELP = HEAVY | {"polars", "rich", "numpy", "jinja2", "yaml"}
 
@@ -31,9 +33,7 @@ def loaded(*arguments: str) -> set[str]:
     [
         ["--help"],
         ["--version"],
-        *([command, "--help"] for command in ("run", "plan", "resume", "report", "records", "quantize", "list")),
-        *([command, "--help"] for command in ("compare", "rank", "claims")),
-        *([command, "--help"] for command in ("doctor", "schema", "testbed")),
+        *([command, "--help"] for command in COMMANDS),
         ["testbed", "train", "--help"],
     ],
     ids=" ".join,

@@ -88,7 +88,7 @@ def test_too_much_is_cut_to_the_most_telling_items(
 def test_judges_are_told_one_by_one() -> None:
     values = {
         "text": "x", "tone": 3.5, "tone:critic": 4, "tone:editor": 3, "mass:critic": 0.9,
-        "answers": {"tone:critic": "Rating: 4", "tone:editor": ""}, "probabilities": {"tone:editor": [0.1, 0.9]},
+        "shares": {"yes": 0.123456789, "no": 2.83399833e-05}, "answers": {"tone:critic": "Rating: 4", "tone:editor": ""}, "probabilities": {"tone:editor": [0.1, 0.9]},
     }  # fmt: skip
     series = Series(
         model="m", task="t", analysis="a", method="a", settings={}, measures=(RATED,), rows=(("i", 0), ("j", 0)),
@@ -101,7 +101,13 @@ def test_judges_are_told_one_by_one() -> None:
         ["tone", "editor", [-1, -1], [[0.1, 0.9], None]],
     ]
     facts = {name: column[0] for name, column in data["out"][0]["facts"]}
-    assert facts == {"tone": 3.5, "tone:critic": 4, "tone:editor": 3, "mass:critic": 0.9}
+    assert facts == {
+        "tone": 3.5,
+        "tone:critic": 4,
+        "tone:editor": 3,
+        "mass:critic": 0.9,
+        "shares": '{"yes": 0.1235, "no": 2.834e-05}',
+    }
 
 
 def test_long_texts_are_clipped_and_said_once() -> None:

@@ -185,9 +185,15 @@ def _small(value: Any) -> Any:
     if isinstance(value, list) and len(value) > _SHORT:
         value, rest = value[:_SHORT], f" … {len(value)} values"
     if isinstance(value, list):
-        value = [float(f"{part:.4g}") if isinstance(part, float) else part for part in value]
+        value = [_short(part) for part in value]
+    elif isinstance(value, dict):
+        value = {name: _short(part) for name, part in value.items()}
     text = visible(json.dumps(value, ensure_ascii=False)) + rest
     return text if len(text) <= _SMALL else None
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _numbers(value: Any) -> list[float | None] | None:
