@@ -88,7 +88,8 @@ def test_too_much_is_cut_to_the_most_telling_items(
 def test_judges_are_told_one_by_one() -> None:
     values = {
         "text": "x", "tone": 3.5, "tone:critic": 4, "tone:editor": 3, "mass:critic": 0.9,
-        "shares": {"yes": 0.123456789, "no": 2.83399833e-05}, "answers": {"tone:critic": "Rating: 4", "tone:editor": ""}, "probabilities": {"tone:editor": [0.1, 0.9]},
+        "shares": {"yes": 0.123456789, "no": 2.83399833e-05},
+        "answers": {"tone:critic": "Rating: 4", "tone:editor": ""}, "probabilities": {"tone:editor": [0.1, 0.9]},
     }  # fmt: skip
     series = Series(
         model="m", task="t", analysis="a", method="a", settings={}, measures=(RATED,), rows=(("i", 0), ("j", 0)),
