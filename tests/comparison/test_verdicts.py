@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.comparison.conftest import measure
+from tests.comparison.conftest import FAILED, MISSING, measure
+from tests.comparison.conftest import make as handmade
 
 from compressed_lens.comparison import figures, use_verdicts
+from compressed_lens.comparison.gating import rulings
 from compressed_lens.comparison.margins import margin_of
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.series import Measure, Outcome, Series, Variant
@@ -182,6 +184,25 @@ def test_a_measure_that_moves_on_no_item_is_equivalent_on_enough_items_only() ->
         level = {"overlap": np.random.default_rng(0).gamma(1.0, 2.0, n)}
         (one,) = [f for f in figures([make({"full": level, "q": level}, AMOUNTS[:1])], [variant("q")]) if f.same]
         assert (one.verdict, one.needed) == (verdict, needed)
+
+
+def test_a_measure_that_the_variant_fails_on_throughout_is_not_passed_over() -> None:
+    of = measure("faithful")
+    told = [variant("full"), variant("q")]
+
+    def verdicts(full: list[object], q: list[object]) -> dict[str, str]:
+        members = [handmade({"full": full, "q": q}, of=of), handmade({"full": [1.0] * 300, "q": [1.0] * 300},
+                   of=measure("sure"), analysis="b")]  # fmt: skip
+        return {use.use: use.verdict for use in use_verdicts(figures(members, told), told)}
+
+    assert verdicts([True] * 300, [FAILED] * 300)["faithfulness"] == "undecided"
+    assert verdicts([True] * 300, [None] * 300)["faithfulness"] == "undecided"
+    assert verdicts([True] * 300, [MISSING] * 300)["faithfulness"] == "equivalent", "not recorded: not measured"
+    assert verdicts([None] * 300, [True] * 300)["faithfulness"] == "equivalent", "does not apply to the model"
+    alone = [handmade({"full": [True] * 300, "q": [FAILED] * 300}, of=of)]
+    (use,) = [use for use in use_verdicts(figures(alone, told), told) if use.use == "faithfulness"]
+    (ruling,) = [one for one in rulings([use], told) if one.use is not None]
+    assert use.verdict == "undecided" and use.needed is None and not ruling.passed
 
 
 def test_margins_by_the_most_specific_name() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from compressed_lens.analyses.base import Family
@@ -60,22 +60,32 @@ def use_verdicts(figures: Iterable[Figure], variants: Sequence[Variant]) -> tupl
 
     The chance of any false "worse" of a variant is at most 5 %, because Holm's correction ran over all its confirmatory
     measures. "Equivalent" and "non-inferior" need every measure to pass, which needs no correction (intersection-union
-    test, Berger 1982).
+    test, Berger 1982). A measure that applies under full precision, and of which the variant has records but no
+    interval (all of them failed, say), is not passed over: it counts as undecided.
 
     Args:
         figures: What `figures` returns.
         variants: The run's variants.
     """
+    given = [figure for figure in figures if figure.confirmatory]
+    applied = {_place(figure) for figure in given if figure.variant == FULL and figure.own.n > 1}
     found: dict[tuple[str, str, str], list[Figure]] = {}
-    for figure in figures:
-        if figure.confirmatory and figure.verdict not in {"reference", "not comparable"}:
-            found.setdefault((figure.model, figure.variant, figure.measure.family), []).append(figure)
+    for figure in given:
+        counted = figure
+        if figure.verdict == "not comparable" and figure.recorded and _place(figure) in applied:
+            counted = replace(figure, verdict="undecided")
+        if counted.verdict not in {"reference", "not comparable"}:
+            found.setdefault((figure.model, figure.variant, figure.measure.family), []).append(counted)
     return tuple(
         _use(variant, use, found.get((variant.model, variant.name, use), []))
         for variant in variants
         if variant.name != FULL
         for use in USES
     )
+
+
+def _place(figure: Figure) -> tuple[str, str, str, str]:
+    return figure.model, figure.task, figure.analysis, figure.measure.name
 
 
 def _use(variant: Variant, use: Family, figures: list[Figure]) -> UseVerdict:
