@@ -60,7 +60,7 @@ def _of_model(verdicts: Sequence[UseVerdict], variants: Sequence[Variant], label
     worse = [v for v, uses in sound.items() if any(u.verdict == "worse" for u in uses)]
     told = []
     if sound:
-        told.append(_choice(good, [v for v in sound if v not in worse], variants, name))
+        told.append(_choice(good, variants, name, tone="worse" if len(worse) == len(sound) else "open"))
     still_open = {v: uses for v, uses in sound.items() if v not in good and v not in worse}
     told += [_open(still_open, name)] if len(still_open) > 1 else _alike(still_open, labels, name)
     told += _alike({v: sound[v] for v in worse}, labels, name)
@@ -74,11 +74,10 @@ def _of_model(verdicts: Sequence[UseVerdict], variants: Sequence[Variant], label
     return told
 
 
-def _choice(good: Sequence[str], unharmed: Sequence[str], variants: Sequence[Variant], name: str) -> Sentence:
+def _choice(good: Sequence[str], variants: Sequence[Variant], name: str, *, tone: Tone) -> Sentence:
     if not good:
-        text = f"{name}No variant is shown to be as good as full precision in every use that was measured"
-        text += f"; none of {listed(list(unharmed))} is shown to be worse." if len(unharmed) > 1 else "."
-        return Sentence(tone="open" if unharmed else "worse", text=text, anchor=VERDICTS)
+        text = f"{name}No variant is shown to be as good as full precision in every use that was measured."
+        return Sentence(tone=tone, text=text, anchor=VERDICTS)
     sizes = {v.name: v.bytes_on_disk or math.inf for v in variants}
     smallest = min(good, key=lambda v: sizes[v])
     share = sizes[smallest] / sizes.get(FULL, math.inf)
