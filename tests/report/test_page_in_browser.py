@@ -64,6 +64,8 @@ def test_a_link_opens_what_it_leads_into(page: Any) -> None:
     page.evaluate("(anchor) => { location.hash = anchor; }", anchor)
     page.wait_for_timeout(100)
     assert page.locator(f"[id='{anchor}'] table").first.is_visible()
+    page.evaluate("location.hash = '#100%'")  # no escape sequence, and no place
+    page.wait_for_timeout(50)
 
 
 def test_paper_shows_everything_once(page: Any) -> None:

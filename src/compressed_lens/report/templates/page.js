@@ -1,8 +1,11 @@
 "use strict";
 (() => {
   // A link to something folded opens what it lies in.
+  const named = () => {
+    try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
+  };
   const reveal = () => {
-    let node = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let node = document.getElementById(named());
     const target = node;
     for (; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
     target?.scrollIntoView();
