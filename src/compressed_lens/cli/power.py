@@ -20,7 +20,7 @@ _FOLDER = "FOLDER"
 @app.command()
 def power(
     run: Annotated[
-        Path | None, typer.Argument(help="Folder of a run, to see what its items could show.", metavar="[RUN]")
+        Path | None, typer.Argument(help="Folder of a run, to see what its items could show.", metavar="RUN")
     ] = None,
     *,
     flips: Annotated[
