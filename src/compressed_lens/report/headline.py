@@ -89,7 +89,7 @@ def caution(figures: Sequence[Figure]) -> str:
     confirmatory = sum(f.confirmatory for f in compared)
     return (
         f"{counted(len(compared), 'comparison')}, {confirmatory} of them confirmatory. A variant is called worse where "
-        f"the {CONFIDENCE:.0%} interval leaves out zero and p survives correction: Holm's over the variant's "
+        f"the {100 * CONFIDENCE:.0f} % interval leaves out zero and p survives correction: Holm's over the variant's "
         "confirmatory measures, Benjamini and Hochberg's over its exploratory ones. It is called equivalent where the "
         "whole interval lies within the margin; an interval that includes zero is no evidence of that."
     )
