@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,10 @@ import pytest
 
 from compressed_lens.errors import RunError
 from compressed_lens.report import write_report
+from compressed_lens.report.build import write_files
+from compressed_lens.report.comparisons import Comparisons
 from compressed_lens.report.page import content_hash
+from compressed_lens.report.run_data import RunData
 
 HOSTILE = {
     0: "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">",
@@ -197,6 +201,13 @@ def test_no_run_is_one_clear_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="There is no run"):
         write_report(tmp_path / "nothing")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_sentence(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = RunData.read(run_folder)
+    with pytest.raises(RunError, match=r"Cannot write .*metrics.csv: Not a directory"):
+        write_files(replace(run, folder=tmp_path / "file"), Comparisons.of(run, run.figures))
 
 
 def test_a_report_is_quick_and_needs_no_torch(run_folder: Path) -> None:

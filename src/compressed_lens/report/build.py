@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def _replace(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be written can often not be removed either
+            part.unlink()
         raise RunError(
             f"Cannot write {path}: {error.strerror}.",
             fix="Check that disk and permissions allow it, then `clens report`.",
