@@ -217,3 +217,23 @@ def test_margins_by_the_most_specific_name() -> None:
     check_margins({"a.usable": 1.0, "quality": 1.0}, [("a", "usable", "quality")], where="x")
     with pytest.raises(StudyError, match="'usabel' is for nothing that is measured. Did you mean 'usable'"):
         check_margins({"usabel": 1.0}, [("a", "usable", "quality")], where="x")
+
+
+def test_survivors_alone_do_not_clear_a_variant() -> None:
+    """A variant that fails on the items it would have lost is judged on the rest; that is no equality."""
+    full = [True] * 200
+    for failed, expected in ((8, "equivalent"), (30, "undecided")):
+        one = handmade({"full": full, "q": [FAILED] * failed + full[failed:]}, of=RATES[0])
+        (found,) = (f for f in figures([one], [variant("q")]) if f.variant == "q")
+        assert (found.verdict, found.unpaired, found.needed) == (expected, failed, None)
+        one = handmade({"full": [FAILED] * failed + full[failed:], "q": full}, of=RATES[0])
+        (found,) = (f for f in figures([one], [variant("q")]) if f.variant == "q")
+        assert found.unpaired == 0, "what full precision failed on is no fault of the variant"
+    counted = measure("right", family="task", on_failure=0.0)
+    one = handmade({"full": full, "q": [FAILED] * 30 + full[30:]}, of=counted)
+    (found,) = (f for f in figures([one], [variant("q")]) if f.variant == "q")
+    assert (found.verdict, found.unpaired) == ("worse", 0), "where a failure counts as a loss it is one"
+    gain = interval(0.2, 0.1, 0.3)
+    told = {"direction": "higher", "p": 1e-6, "p_adjusted": 1e-6, "margin": 0.02, "floor": None}
+    assert judged(gain, **told, failed=5) == ("better", "") and judged(gain, **told, failed=6)[0] == "undecided"
+    assert judged(interval(-0.2, -0.3, -0.1), **told, failed=90) == ("worse", "")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compressed_lens.comparison.margins import margin_of, spread_of
 from compressed_lens.comparison.series import FULL, Gate, Measure, Series, Variant
-from compressed_lens.comparison.verdicts import Leaning, Verdict, judged
+from compressed_lens.comparison.verdicts import Leaning, Verdict, judged, only_survivors
 from compressed_lens.statistics import (
     Flips,
     Interval,
@@ -44,6 +44,7 @@ class Figure:
         recorded: Records there are.
         failed: How many of them have no usable outcome.
         reasons: How often each reason for that was given.
+        unpaired: Items that have a value under full precision and none under the variant, because the record failed.
         own: The variant's own mean, with its interval.
         paired: Mean paired difference to full precision, with its interval; None for full precision itself
             and where there is none to compare with.
@@ -73,6 +74,7 @@ class Figure:
     recorded: int
     failed: int
     reasons: Mapping[str, int]
+    unpaired: int
     own: Interval
     paired: Interval | None
     flips: Flips | None
@@ -191,10 +193,13 @@ def _decided(figure: Figure, tests: int) -> Figure:
         p_adjusted=figure.p_adjusted,
         margin=figure.margin,
         floor=figure.floor,
+        failed=figure.unpaired,
     )
     needed = None
     paired, direction = figure.paired, figure.measure.direction
-    if verdict == "undecided" and figure.confirmatory and paired is not None and not math.isnan(paired.low):
+    countable = paired is not None and not math.isnan(paired.low) and not only_survivors(paired, figure.unpaired)
+    if verdict == "undecided" and figure.confirmatory and countable:
+        assert paired is not None
         rate = figure.flips is not None and paired.units == paired.n
         if figure.flips is not None and rate:
             spread = math.sqrt(max(figure.flips.rate - paired.estimate**2, 0.0))
@@ -275,6 +280,7 @@ def _figures_of(series: Series, gates: Mapping[tuple[str, str], Gate], margins: 
                     recorded=len(outcomes),
                     failed=sum(outcome.failed is not None for outcome in outcomes),
                     reasons=Counter(outcome.failed for outcome in outcomes if outcome.failed is not None),
+                    unpaired=0 if place is None else _unpaired(series, variant, columns, m),
                     own=single,
                     paired=difference,
                     flips=changed,
@@ -322,6 +328,11 @@ def _paired_summary(
         confidence=CONFIDENCE,
         seed=SEED,
     )
+
+
+def _unpaired(series: Series, variant: str, columns: Mapping[str, NDArray[np.float64]], m: int) -> int:
+    failed = np.array([one is not None and one.failed is not None for one in series.outcomes[variant]])
+    return int((failed & np.isnan(columns[variant][:, m]) & ~np.isnan(columns[FULL][:, m])).sum())
 
 
 def _flips(base: NDArray[np.float64], other: NDArray[np.float64]) -> Flips | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compressed_lens.comparison.measures import Figure
+from compressed_lens.comparison.verdicts import only_survivors
 
 SYMBOLS: Mapping[str, str] = {
     "worse": "▼",
@@ -38,6 +39,8 @@ def words(figure: Figure) -> str:
     told = str(figure.verdict)
     if figure.leaning:
         told += f", leaning {figure.leaning}"
+    if figure.verdict == "undecided" and figure.paired is not None and only_survivors(figure.paired, figure.unpaired):
+        told += f"; {figure.unpaired:,} items of full precision's failed"
     if figure.needed is not None:
         told += f"; needs n = {figure.needed:,}"
     return told
