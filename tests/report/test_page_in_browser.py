@@ -108,3 +108,34 @@ def test_margin_bands_lie_behind_their_intervals(page: Any) -> None:
         return line.left < left - 1 || line.right > right + 1;
     }).length""")
     assert page.locator("tr.equivalent").count() > 0 and outside == 0
+
+
+CONTRAST = """(chosen) => {
+  const pen = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  const bytes = (color) => {
+    pen.clearRect(0, 0, 1, 1); pen.fillStyle = color; pen.fillRect(0, 0, 1, 1);
+    return [...pen.getImageData(0, 0, 1, 1).data];
+  };
+  const linear = (v) => v / 255 <= 0.04045 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ground = (node) => {
+    for (let one = node; one; one = one.parentElement) {
+      const color = bytes(getComputedStyle(one).backgroundColor);
+      if (color[3] > 250) return color;
+    }
+  };
+  return [...document.querySelectorAll(chosen)].map((node) => {
+    const own = light(bytes(getComputedStyle(node).color)), behind = light(ground(node));
+    return (Math.max(own, behind) + 0.05) / (Math.min(own, behind) + 0.05);
+  });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_on_shades_can_be_read(page: Any, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    found = page.evaluate(CONTRAST, ".heat td, .heat td small, .verdicts td b, .verdicts td small")
+    assert len(found) > 50 and min(found) >= 4.5, "WCAG 2.2, 1.4.3"
+    assert page.evaluate(
+        "[...document.querySelectorAll('.heat td small')].every((n) => getComputedStyle(n).opacity === '1')"
+    )
