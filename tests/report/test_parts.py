@@ -77,3 +77,9 @@ def test_everything_is_kept_when_it_fits_and_missing_records_are_no_flips() -> N
     assert choose(table, limit=5) == (0, 1, 2) and table.marks.tolist() == [[0, 0, 0], [0, LOST, 0]]
     alone = Items(series=series({"full": [True] * 9}))
     assert choose(alone, limit=4) == (0, 1, 2, 3) and not alone.marks.any()
+
+
+def test_other_names_have_other_ids() -> None:
+    names = [("a.b",), ("a-b",), ("a b",), ("a", "b"), ("a_b",), ("a<b",)]
+    ids = [formatting.identifier(*parts) for parts in names]
+    assert len(set(ids)) == len(ids) and not any(set(one) & set(" <>&\"'") for one in ids)

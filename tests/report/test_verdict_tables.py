@@ -62,8 +62,7 @@ def test_a_cell_names_the_measure_that_decides(run: RunData) -> None:
         if not verdict.figures or verdict.placebo:
             continue
         first = verdict.figures[0]
-        cell = next(c for (name, _), c in cells.items() if name == verdict.variant and c.anchor.endswith(
-            f"{first.task}--{first.analysis}--{first.measure.name}".replace(" ", "-")))  # fmt: skip
+        cell = next(c for (name, _), c in cells.items() if name == verdict.variant and c.anchor == anchor_of(first))
         assert first.paired is not None and first.margin is not None
         low, high = (float(x.replace("\u2212", "-")) for x in re.findall(r"\[([^,]+), ([^\]]+)\]", cell.told)[0])
         assert 100 * first.paired.low == pytest.approx(low, abs=0.06) and 100 * first.paired.high == pytest.approx(

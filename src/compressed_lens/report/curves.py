@@ -14,6 +14,7 @@ from compressed_lens.report.formatting import (
     bounds,
     difference,
     difference_unit,
+    identifier,
 )
 from compressed_lens.report.scale import change_label, padded, places, round_numbers, value_label
 from compressed_lens.statistics import Interval
@@ -135,7 +136,7 @@ def _panel(members: Sequence[VariantCurve], *, several: bool) -> CurvePanel:
     name = curve.name.replace("_", " ")
     where = f"{first.task} · {first.analysis}"
     return CurvePanel(
-        anchor="c-" + _slug(first.model, first.task, first.analysis, curve.name),
+        anchor="c-" + identifier(first.model, first.task, first.analysis, curve.name),
         label=name,
         where=f"{where} · {first.model}" if several else where,
         summary=curve.summary,
@@ -163,10 +164,6 @@ def _panel(members: Sequence[VariantCurve], *, several: bool) -> CurvePanel:
         rows=tuple(_worst_row(one, keys[one.variant]) for one in members),
         numbers=tuple((str(curve.first + n), tuple(_number(one, n) for one in members)) for n in range(count)),
     )
-
-
-def _slug(*parts: str) -> str:
-    return "--".join("".join(c if c.isalnum() else "-" for c in part) for part in parts)
 
 
 def _chart(

@@ -143,3 +143,8 @@ def listed(names: list[str]) -> str:
     if len(names) < 2:  # noqa: PLR2004
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def identifier(*parts: str) -> str:
+    """Join names to an id for an element of a page; other names, another id."""
+    return "--".join("".join(c if c.isalnum() or c in "_.-" else f"~{ord(c):x}" for c in part) for part in parts)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from compressed_lens.comparison.measures import CONFIDENCE, Figure
 from compressed_lens.comparison.series import FULL, Variant
-from compressed_lens.report.formatting import bounds, counted, difference, difference_unit
+from compressed_lens.report.formatting import bounds, counted, difference, difference_unit, identifier
 
 Tone = Literal["worse", "better", "different", "open", "failed", "unavailable"]
 
@@ -68,7 +68,7 @@ class Labels:
 def anchor_of(figure: Figure) -> str:
     """Return the id of the panel that shows `figure`'s measure on its task."""
     parts = (figure.model, figure.task, figure.analysis, figure.measure.name)
-    return "m-" + "--".join("".join(c if c.isalnum() else "-" for c in part) for part in parts)
+    return f"m-{identifier(*parts)}"
 
 
 def details(figures: Sequence[Figure], variants: Sequence[Variant]) -> tuple[VariantSummary, ...]:
