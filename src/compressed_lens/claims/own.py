@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from compressed_lens.claims.claim import FACTUAL_KNOWLEDGE, SELF_EXPLANATIONS, Paper
 from compressed_lens.comparison.measures import Figure, figures
 from compressed_lens.comparison.scale import sizes
-from compressed_lens.comparison.series import FULL, Gate, Measure, RunFrames, Series, Variant, series_of, variant_list
+from compressed_lens.comparison.series import (
+    FULL,
+    Gate,
+    Measure,
+    RunFrames,
+    Series,
+    Variant,
+    gates_of,
+    series_of,
+    variant_list,
+)
 from compressed_lens.statistics.equivalence import FEWEST_PAIRS
 
 OwnVerdict = Literal["reproduced", "not reproduced", "undecided", "not comparable"]
@@ -141,7 +151,7 @@ class OwnRun:
     @property
     def gates(self) -> dict[tuple[str, str], Gate]:
         """How each (model, variant) stands at the integrity gate."""
-        return {(variant.model, variant.name): variant.gate for variant in self.variants}
+        return gates_of(self.variants)
 
     def recorded(self, series: Series, among: Sequence[str] = QUANTIZERS) -> dict[str, str]:
         """Return those of `quantized` of which the series has records."""

@@ -70,10 +70,10 @@ def compare(
         raise StudyError("--html is for several runs.", fix="For one run `clens report` writes a page.")
     from compressed_lens import comparison
     from compressed_lens.comparison.correlation import tests_of_faithfulness
+    from compressed_lens.comparison.series import placebos_of
     from compressed_lens.report.run_data import RunData
 
     data = RunData.read(runs[0])
-    gates = {(v.model, v.name): v.gate for v in data.variant_list}
     figures = data.figures
     known = {figure.measure.name for figure in figures}
     for name in measures or ():
@@ -86,11 +86,10 @@ def compare(
     ranked = comparison.rankings(frame, rule=rule.value) if frame["variant"].n_unique() > 1 else ()
     trends = comparison.size_trends(data.series, data.variant_list)
     choices = comparison.size_choices(data.series, data.variant_list)
-    curves = comparison.curves(data.series, gates)
-    tables_of_hops = comparison.hop_tables(data.series, gates)
-    saturations = [s for s in comparison.saturations(data.series, gates) if everything or s.measure.primary]
-    placebos = {(v.model, v.name) for v in data.variant_list if v.placebo}
-    bottlenecks = comparison.bottlenecks(data.series, gates, placebos=placebos)
+    curves = comparison.curves(data.series, data.gates)
+    tables_of_hops = comparison.hop_tables(data.series, data.gates)
+    saturations = [s for s in comparison.saturations(data.series, data.gates) if everything or s.measure.primary]
+    bottlenecks = comparison.bottlenecks(data.series, data.gates, placebos=placebos_of(data.variant_list))
     over_all = comparison.overall(data.series, figures)
     _show_transitions(moved)
     _show_agreements(agreeing)
@@ -113,7 +112,7 @@ def compare(
         "bottleneck": comparison.bottlenecks_frame(bottlenecks),
     }
     if csv or parquet or latex:
-        found = comparison.effects(data.series, gates, margins=data.margins, primary_only=not everything)
+        found = comparison.effects(data.series, data.gates, margins=data.margins, primary_only=not everything)
         tables["effects"] = comparison.effects_frame(found)
     export(tables, csv=csv, parquet=parquet, latex=latex)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compressed_lens.comparison.measures import CONFIDENCE, Figure
-from compressed_lens.statistics import detectable, items_for_margin, normal_quantile
+from compressed_lens.comparison.measures import Figure
+from compressed_lens.statistics import detectable, items_for_margin
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,12 +44,11 @@ def reaches(figures: Iterable[Figure]) -> tuple[Reach, ...]:
 def _reach(figure: Figure) -> Reach:
     paired = figure.paired
     assert paired is not None
-    spread = (paired.high - paired.low) / (2 * normal_quantile(CONFIDENCE)) * math.sqrt(paired.units)
-    counted = figure.flips is not None and paired.units == paired.n
+    changed, spread = figure.counted, paired.spread
     for_margin = None
     if figure.margin is not None and figure.verdict not in {"worse", "better"}:
-        changed = math.sqrt(figure.flips.rate) if figure.flips is not None and counted else spread
-        for_margin = items_for_margin(figure.margin, changed, rate=counted)
+        deviation = spread if changed is None else math.sqrt(changed.rate)
+        for_margin = items_for_margin(figure.margin, deviation, rate=changed is not None)
     return Reach(figure=figure, pairs=paired.units, detectable=detectable(spread, paired.units), for_margin=for_margin)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressed_lens.comparison.margins import margin_of, spread_of
-from compressed_lens.comparison.series import FULL, Gate, Measure, Series, Variant
+from compressed_lens.comparison.series import FULL, Gate, Measure, Series, Variant, gates_of, placebos_of
 from compressed_lens.comparison.verdicts import Leaning, Verdict, judged, only_survivors
 from compressed_lens.statistics import (
     Flips,
@@ -22,7 +22,6 @@ from compressed_lens.statistics import (
     items_to_decide,
     mcnemar_p,
     mean_intervals,
-    normal_quantile,
     paired_bootstraps,
     sign_flip_p,
 )
@@ -102,6 +101,16 @@ class Figure:
         return self.paired.estimate if self.measure.direction == "lower" else -self.paired.estimate
 
     @property
+    def place(self) -> tuple[str, str, str, str]:
+        """What is measured, whatever the variant: model, task, analysis, metric."""
+        return self.model, self.task, self.analysis, self.measure.name
+
+    @property
+    def counted(self) -> Flips | None:
+        """The flips where each is a change of an independent item; None for repeats, and for what is no yes or no."""
+        return self.flips if self.paired is not None and self.paired.units == self.paired.n else None
+
+    @property
     def lost(self) -> int | None:
         """Items that went from good to bad (for a rate without direction: from 1 to 0)."""
         if self.flips is None:
@@ -129,8 +138,8 @@ def figures(
         variants: How each variant stands at the integrity gate, and which are placebos.
         margins: The study's margins.
     """
-    gates = {(variant.model, variant.name): variant.gate for variant in variants}
-    placebos = {(variant.model, variant.name) for variant in variants if variant.placebo}
+    gates = gates_of(variants)
+    placebos = placebos_of(variants)
     found = [figure for one in series for figure in _figures_of(one, gates, margins or {})]
     floors = _floors(found, placebos)
     adjusted = _adjusted(found)
@@ -140,17 +149,13 @@ def figures(
             replace(
                 figure,
                 placebo=(figure.model, figure.variant) in placebos,
-                floor=None if (figure.model, figure.variant) in placebos else floors.get(_place(figure)),
+                floor=None if (figure.model, figure.variant) in placebos else floors.get(figure.place),
                 p_adjusted=p,
             ),
             tests[_family(figure)],
         )
         for figure, p in zip(found, adjusted, strict=True)
     )
-
-
-def _place(figure: Figure) -> tuple[str, str, str, str]:
-    return figure.model, figure.task, figure.analysis, figure.measure.name
 
 
 def _family(figure: Figure) -> tuple[str, str, bool]:
@@ -164,7 +169,7 @@ def _floors(found: Iterable[Figure], placebos: set[tuple[str, str]]) -> dict[tup
         if (figure.model, figure.variant) in placebos and figure.gate == "passed" and figure.paired is not None:
             size = abs(figure.paired.estimate)
             if not math.isnan(size):
-                floors[_place(figure)] = max(size, floors.get(_place(figure), 0.0))
+                floors[figure.place] = max(size, floors.get(figure.place, 0.0))
     return floors
 
 
@@ -200,18 +205,14 @@ def _decided(figure: Figure, tests: int) -> Figure:
     countable = paired is not None and not math.isnan(paired.low) and not only_survivors(paired, figure.unpaired)
     if verdict == "undecided" and figure.confirmatory and countable:
         assert paired is not None
-        rate = figure.flips is not None and paired.units == paired.n
-        if figure.flips is not None and rate:
-            spread = math.sqrt(max(figure.flips.rate - paired.estimate**2, 0.0))
-        else:
-            # The spread that would give an interval of this width, whatever its kind.
-            spread = (paired.high - paired.low) / (2 * normal_quantile(CONFIDENCE)) * math.sqrt(paired.units)
+        changed = figure.counted
+        spread = paired.spread if changed is None else math.sqrt(max(changed.rate - paired.estimate**2, 0.0))
         needed = items_to_decide(
             paired.estimate,
             spread,
             figure.margin,
             pairs=paired.units,
-            rate=rate,
+            rate=changed is not None,
             direction=direction,
             tests=tests,
             floor=figure.floor or 0.0,

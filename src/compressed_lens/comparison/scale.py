@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.comparison.series import FULL, Measure, Series, Variant, or_none
+from compressed_lens.comparison.series import FULL, Measure, Series, Variant, or_none, sound_of
 from compressed_lens.statistics import (
     Interval,
     holm,
@@ -92,7 +92,7 @@ def size_trends(series: Iterable[Series], variants: Sequence[Variant]) -> tuple[
 
     Placebos, and variants that failed the integrity gate, are left out.
     """
-    parameters, sound = sizes(variants), _sound(variants)
+    parameters, sound = sizes(variants), sound_of(variants)
     found = []
     for members in _places(series, parameters):
         for measure in _shared(members):
@@ -108,7 +108,7 @@ def size_choices(series: Iterable[Series], variants: Sequence[Variant]) -> tuple
 
     Placebos, and variants that failed the integrity gate, are left out.
     """
-    parameters, sound = sizes(variants), _sound(variants)
+    parameters, sound = sizes(variants), sound_of(variants)
     memory = {(v.model, v.name): v.memory_bytes for v in variants}
     found: list[SizeChoice] = []
     for members in _places(series, parameters):
@@ -122,10 +122,6 @@ def size_choices(series: Iterable[Series], variants: Sequence[Variant]) -> tuple
                         found += [choice] if choice.difference.n else []
     adjusted = holm([choice.p for choice in found]).tolist()
     return tuple(SizeChoice(**{**vars(choice), "p_adjusted": p}) for choice, p in zip(found, adjusted, strict=True))
-
-
-def _sound(variants: Iterable[Variant]) -> set[tuple[str, str]]:
-    return {(v.model, v.name) for v in variants if v.gate in {"reference", "passed"} and not v.placebo}
 
 
 def _places(series: Iterable[Series], parameters: Sizes) -> list[list[Series]]:

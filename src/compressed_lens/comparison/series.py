@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -202,6 +202,21 @@ def variant_list(frame: pl.DataFrame) -> tuple[Variant, ...]:
         )
         for row in frame.iter_rows(named=True)
     )
+
+
+def gates_of(variants: Iterable[Variant]) -> dict[tuple[str, str], Gate]:
+    """Return how each (model, variant) stands at the integrity gate."""
+    return {(variant.model, variant.name): variant.gate for variant in variants}
+
+
+def placebos_of(variants: Iterable[Variant]) -> set[tuple[str, str]]:
+    """Return each (model, variant) that is a placebo."""
+    return {(variant.model, variant.name) for variant in variants if variant.placebo}
+
+
+def sound_of(variants: Iterable[Variant]) -> set[tuple[str, str]]:
+    """Return each (model, variant) that passed the gate, full precision among them, placebos left out."""
+    return {(v.model, v.name) for v in variants if v.gate in {"reference", "passed"} and not v.placebo}
 
 
 def series_of(run: RunFrames) -> tuple[Series, ...]:

@@ -68,11 +68,11 @@ def use_verdicts(figures: Iterable[Figure], variants: Sequence[Variant]) -> tupl
         variants: The run's variants.
     """
     given = [figure for figure in figures if figure.confirmatory]
-    applied = {_place(figure) for figure in given if figure.variant == FULL and figure.own.n > 1}
+    applied = {figure.place for figure in given if figure.variant == FULL and figure.own.n > 1}
     found: dict[tuple[str, str, str], list[Figure]] = {}
     for figure in given:
         counted = figure
-        if figure.verdict == "not comparable" and figure.recorded and _place(figure) in applied:
+        if figure.verdict == "not comparable" and figure.recorded and figure.place in applied:
             counted = replace(figure, verdict="undecided")
         if counted.verdict not in {"reference", "not comparable"}:
             found.setdefault((figure.model, figure.variant, figure.measure.family), []).append(counted)
@@ -82,10 +82,6 @@ def use_verdicts(figures: Iterable[Figure], variants: Sequence[Variant]) -> tupl
         if variant.name != FULL
         for use in USES
     )
-
-
-def _place(figure: Figure) -> tuple[str, str, str, str]:
-    return figure.model, figure.task, figure.analysis, figure.measure.name
 
 
 def _use(variant: Variant, use: Family, figures: list[Figure]) -> UseVerdict:

@@ -22,6 +22,7 @@ from compressed_lens.comparison import (
     VariantCurve,
 )
 from compressed_lens.comparison.ranking import RULES, TIES
+from compressed_lens.comparison.series import placebos_of
 from compressed_lens.report.formatting import (
     DASH,
     amount,
@@ -69,8 +70,6 @@ class Comparisons:
     def of(cls, run: RunData, figures: Sequence[Figure]) -> Comparisons:
         """Compute them; `figures` are the run's."""
         frame = comparison.long_frame(figures)
-        gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
-        placebos = {(variant.model, variant.name) for variant in run.variant_list if variant.placebo}
         return cls(
             transitions=comparison.transitions(run.series, figures),
             outcomes=comparison.outcome_tables(run.series),
@@ -78,10 +77,10 @@ class Comparisons:
             rankings=comparison.rankings(frame) if frame["variant"].n_unique() > 1 else (),
             trends=comparison.size_trends(run.series, run.variant_list),
             choices=comparison.size_choices(run.series, run.variant_list),
-            curves=comparison.curves(run.series, gates),
-            hop_tables=comparison.hop_tables(run.series, gates),
-            saturations=comparison.saturations(run.series, gates),
-            bottlenecks=comparison.bottlenecks(run.series, gates, placebos=placebos),
+            curves=comparison.curves(run.series, run.gates),
+            hop_tables=comparison.hop_tables(run.series, run.gates),
+            saturations=comparison.saturations(run.series, run.gates),
+            bottlenecks=comparison.bottlenecks(run.series, run.gates, placebos=placebos_of(run.variant_list)),
         )
 
 

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from compressed_lens.comparison.series import Measure, Outcome, Variant
 from compressed_lens.report.formatting import clipped, visible
 from compressed_lens.report.items import CHANGED, FAILED, GAINED, LOST, Items, Told, item_contents
+from compressed_lens.report.rendering import TEMPLATES
 
 if TYPE_CHECKING:
     from compressed_lens.report.run_data import RunData
@@ -27,7 +27,6 @@ _FEWEST = 20
 _CLOSER = 0.8
 _ANSWERS = 3
 _WEIGHT = {CHANGED: 1, FAILED: 2, GAINED: 4, LOST: 4}
-_TEMPLATES = Path(__file__).parent / "templates"
 _PARTS = ("explorer_source.js", "explorer_text.js", "explorer.js")
 
 
@@ -51,7 +50,7 @@ class Block:
 
 def script() -> str:
     """Return the explorer's program, the one script of the page."""
-    parts = [(_TEMPLATES / name).read_text(encoding="utf-8") for name in _PARTS]
+    parts = [(TEMPLATES / name).read_text(encoding="utf-8") for name in _PARTS]
     return '"use strict";\n(() => {\n' + "".join(parts) + "})();\n"
 
 

@@ -29,7 +29,6 @@ _CHARACTERS = 400
 def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, footer: str) -> str:
     """Return the report as Markdown."""
     several = len({v.model for v in run.variant_list}) > 1
-    gates = {(v.model, v.name): v.gate for v in run.variant_list}
     lines = [f"# {escaped(str(run.study.get('name') or run.folder.name))}", ""]
     uses = use_verdicts(figures, run.variant_list)
     told = recommendation(uses, figures, run.variant_list, margins_moved=run.margins_moved)
@@ -65,10 +64,10 @@ def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, 
         ]
     lines += markdown_comparisons.ranking(compared)
     every = panels(figures)
-    lines += _measures(families(every, compared.outcomes, gates), several=several, few=len(every) <= FEW_PANELS)
-    lines += markdown_comparisons.others(compared, gates)
+    lines += _measures(families(every, compared.outcomes, run.gates), several=several, few=len(every) <= FEW_PANELS)
+    lines += markdown_comparisons.others(compared, run.gates)
     lines += markdown_facts.facts(compared)
-    for found in overview.group_tables(run.series, gates):
+    for found in overview.group_tables(run.series, run.gates):
         where = f"{found.task}, {found.model}" if several else found.task
         lines += [f"### {escaped(found.label)} by group: {escaped(where)}", ""]
         body = [[escaped(group), *(f"{value} (n {n})" for value, n, _ in cells)] for group, cells in found.rows]

@@ -15,7 +15,7 @@ _WIDE, _TALL = 9.0, 11.0
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One combination: place and size in per cent of the drawing, and its count where there is room for it."""
+    """A tile of a mosaic: place and size in per cent of the drawing, and its count where there is room for it."""
 
     kind: str
     x: float

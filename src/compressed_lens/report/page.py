@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from compressed_lens.comparison.curves import REPLICATES as CURVE_REPLICATES
@@ -26,7 +23,7 @@ from compressed_lens.report.comparisons import (
     trend_cells,
 )
 from compressed_lens.report.curves import curve_groups, curve_panels
-from compressed_lens.report.formatting import counted, number, p_value, visible
+from compressed_lens.report.formatting import counted, number, p_value
 from compressed_lens.report.headline import Labels, caution, details
 from compressed_lens.report.heat import heat_maps, heat_note, loss_level
 from compressed_lens.report.mosaics import mosaic_panels
@@ -34,13 +31,13 @@ from compressed_lens.report.panels import absent, families, panels
 from compressed_lens.report.pareto import paretos
 from compressed_lens.report.recommendation import recommendation
 from compressed_lens.report.relations import bottleneck_tables, scatter_panels
+from compressed_lens.report.rendering import TEMPLATES, environment, style
 from compressed_lens.report.run_data import RunData
 from compressed_lens.report.transitions import transition_families
 from compressed_lens.report.verdicts import verdict_tables
 from compressed_lens.report.words import symbol
 from compressed_lens.statistics import FEW_CHANGES
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _SENTENCES = 4
 _OPEN_GROUPS = 4
 _FEW_LINES = 4
@@ -55,27 +52,19 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         compared: Its comparisons.
         footer: What made the page, in one line.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
+    templates = environment()
+    templates.globals.update(
         placebos=frozenset(variant.name for variant in run.variant_list if variant.placebo), symbol=symbol
     )
-    gates = {(v.model, v.name): v.gate for v in run.variant_list}
     several = len({v.model for v in run.variant_list}) > 1
     # Placebos are a yardstick, so they stand behind the candidates everywhere.
     variants = sorted(run.variant_list, key=lambda variant: variant.placebo)
     figures = sorted(figures, key=lambda figure: figure.placebo)
     uses = use_verdicts(figures, variants)
     labels = Labels(figures)
-    return environment.get_template("report.html.j2").render(
+    return templates.get_template("report.html.j2").render(
         title=str(run.study.get("name") or run.folder.name),
-        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
+        style=style(),
         scripts=[Markup(script) for script in _scripts()],  # noqa: S704 (our own files)
         policy=Markup(policy()),  # noqa: S704 (our own text)
         recommendation=recommendation(uses, figures, variants, margins_moved=run.margins_moved),
@@ -94,9 +83,9 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         costs=overview.cost_rows(variants),
         overview=heat_maps(figures),
         heat_note=heat_note(),
-        families=families(panels(figures), compared.outcomes, gates),
+        families=families(panels(figures), compared.outcomes, run.gates),
         transitions=transition_families(compared.transitions),
-        matrices=matrices(compared.agreements, gates),
+        matrices=matrices(compared.agreements, run.gates),
         rankings=compared.rankings,
         ranking_note=ranking_note,
         rank_bounds=rank_bounds,
@@ -115,7 +104,7 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         p_value=p_value,
         absent=absent(figures),
         reasons=reasons(figures),
-        groups=overview.group_tables(run.series, gates),
+        groups=overview.group_tables(run.series, run.gates),
         open_groups=_OPEN_GROUPS,
         level=loss_level,
         blocks=explorer.blocks(run),
@@ -137,7 +126,7 @@ def policy() -> str:
 
 
 def _scripts() -> tuple[str, str]:
-    return (_TEMPLATES / "page.js").read_text(encoding="utf-8"), explorer.script()
+    return (TEMPLATES / "page.js").read_text(encoding="utf-8"), explorer.script()
 
 
 def content_hash(script: str) -> str:
@@ -155,8 +144,3 @@ def reasons(figures: Sequence[Figure]) -> tuple[tuple[str, str, str, str, int, i
         for figure in seen.values()
         for reason, count in sorted(figure.reasons.items(), key=lambda pair: -pair[1])
     )
-
-
-def _finalize(value: Any) -> Any:
-    """Make foreign text safe to look at; markup of ours passes."""
-    return visible(value) if type(value) is str else value

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from compressed_lens.comparison.measures import CONFIDENCE, Figure
-from compressed_lens.comparison.series import FULL, Variant
+from compressed_lens.comparison.series import FULL, Variant, sound_of
 from compressed_lens.comparison.transitions import Transition
 from compressed_lens.report.formatting import amount, bounds, difference, number
 from compressed_lens.report.panels import FAMILY_TITLES
@@ -79,7 +79,7 @@ def _values(family: str, title: str, figures: Sequence[Figure], variants: Sequen
     most = {key: max(f.own.n for f in own) for key, own in by_key.items()}
     cells: dict[tuple[_Place, _Measured], tuple[Cell, ...]] = {}
     for key, own in by_key.items():
-        best = _best(own, _sound(variants))
+        best = _best(own, sound_of(variants))
         for f in own:
             note = str(f.own.n) if f.own.n < most[key] else ""
             bold = (f.model, f.variant) in best
@@ -189,7 +189,7 @@ def _judges(ratings: pl.DataFrame, variants: Sequence[Variant]) -> Iterator[Pape
     for (task, analysis), rated in given.items():
         keys_of = sorted({key for _, key in rated})
         most = {key: max(len(values) for (_, k), values in rated.items() if k == key) for key in keys_of}
-        written = _rated(rated, most, _sound(variants))
+        written = _rated(rated, most, sound_of(variants))
         columns = {key: (Column(group=key[0], name=key[1], direction="higher"),) for key in keys_of}
         for part, keys in _parts(columns, written):
             lines = _lines(variants, keys, written, 1)
@@ -216,11 +216,6 @@ def _rated(
         note = str(len(values)) if len(values) < most[key] else ""
         cells[place, key] = (Cell(text=means[place, key], bold=bold, note=note),)
     return cells
-
-
-def _sound(variants: Iterable[Variant]) -> set[_Place]:
-    """Return what may be best: variants that passed the gate, placebos left out."""
-    return {(v.model, v.name) for v in variants if v.gate in {"reference", "passed"} and not v.placebo}
 
 
 def _lines(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressed_lens.comparison.measures import Figure, figures
-from compressed_lens.comparison.series import Series, Variant, series_of, variant_list
+from compressed_lens.comparison.series import Gate, Series, Variant, gates_of, series_of, variant_list
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,6 +58,11 @@ class RunData:
     def variant_list(self) -> tuple[Variant, ...]:
         """The variants, in study order."""
         return variant_list(self.variants)
+
+    @cached_property
+    def gates(self) -> Mapping[tuple[str, str], Gate]:
+        """How each (model, variant) stands at the integrity gate."""
+        return gates_of(self.variant_list)
 
     @property
     def margins(self) -> Mapping[str, float]:

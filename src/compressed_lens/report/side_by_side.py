@@ -6,18 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from compressed_lens.comparison.comparable import Result
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.runs import PairedCell, RunComparison
-from compressed_lens.report.formatting import DASH, amount, bounds, difference, p_value, visible
+from compressed_lens.report.formatting import DASH, amount, bounds, difference, p_value
+from compressed_lens.report.rendering import environment, style
 from compressed_lens.report.words import symbol, words
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _REPRODUCED = ("same model", "same recipe")
 _ROOM = 1.08
 
@@ -172,24 +168,20 @@ def page(compared: RunComparison, *, everything: bool, footer: str) -> str:
         everything: Secondary measures, too.
         footer: What made the page, in one line.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows, same = difference_rows(compared, everything=everything)
-    return environment.get_template("side_by_side.html.j2").render(
-        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704 (our own file)
-        runs=[(letter, str(folder), name, began(when)) for letter, folder, name, when in compared.runs],
-        summary=summary(compared),
-        counts=check_counts(compared),
-        reasons=reasons(compared),
-        again=again(compared),
-        agreement=agreement,
-        rows=rows,
-        same=same,
-        footer=footer,
+    return (
+        environment()
+        .get_template("side_by_side.html.j2")
+        .render(
+            style=style(),
+            runs=[(letter, str(folder), name, began(when)) for letter, folder, name, when in compared.runs],
+            summary=summary(compared),
+            counts=check_counts(compared),
+            reasons=reasons(compared),
+            again=again(compared),
+            agreement=agreement,
+            rows=rows,
+            same=same,
+            footer=footer,
+        )
     )

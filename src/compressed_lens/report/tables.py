@@ -38,13 +38,12 @@ def report_tables(run: RunData, compared: Comparisons) -> dict[str, pl.DataFrame
         columns (lists and mappings as JSON; a value called like a column of the record itself as `value_<name>`).
     """
     figures = run.figures
-    gates = {(variant.model, variant.name): variant.gate for variant in run.variant_list}
     tables = {
         "variants": variants_frame(run),
         "figures": comparison.figures_frame(figures),
         "uses": comparison.use_frame(comparison.use_verdicts(figures, run.variant_list)),
         "overall": comparison.overall_frame(comparison.overall(run.series, figures)),
-        "effects": comparison.effects_frame(comparison.effects(run.series, gates, margins=run.margins)),
+        "effects": comparison.effects_frame(comparison.effects(run.series, run.gates, margins=run.margins)),
         "power": reaches_frame(reaches(figures)),
         "transitions": comparison.transitions_frame(compared.transitions),
         "outcomes": outcomes_frame(compared.outcomes),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from compressed_lens.comparison import Transition
 from compressed_lens.report.formatting import DASH, amount, bounds, counted, difference, p_value, signed
+from compressed_lens.report.mosaics import Tile
 from compressed_lens.report.panels import FAMILY_TITLES, FEW_PANELS, family_place
 
 _WIDE, _TALL = 14.0, 17.0
@@ -42,23 +43,11 @@ class TransitionRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quarter:
-    """One of the four tiles of a mosaic: place and size in per cent, its count where there is room for it."""
-
-    kind: str
-    x: float
-    y: float
-    width: float
-    height: float
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Quarters:
     """Transitions of one variant as areas: columns are good and bad under full precision, upper tiles good now."""
 
     transition: Transition
-    tiles: tuple[Quarter, ...]
+    tiles: tuple[Tile, ...]
     caption: str
     title: str
 
@@ -185,7 +174,7 @@ def _quarters(row: TransitionRow) -> Quarters:
             if count:
                 text = f"{count:,}" if width >= _WIDE and height >= _TALL else ""
                 tiles.append(
-                    Quarter(
+                    Tile(
                         kind=kind,
                         x=round(x, 1),
                         y=round(y, 1),

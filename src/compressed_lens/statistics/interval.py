@@ -44,6 +44,11 @@ class Interval:
         """Whether the whole interval lies on one side of zero (False without an interval)."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a unit that would give a mean an interval of this width, whatever its kind."""
+        return (self.high - self.low) / (2 * normal_quantile(self.confidence)) * math.sqrt(self.units)
+
 
 def normal_quantile(confidence: float) -> float:
     """Return z such that a standard normal lies within ±z with probability `confidence`.
