@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from compressed_lens.human.design import Kind
-from compressed_lens.human.store import Rater
 from compressed_lens.statistics.interval import Interval
+
+if TYPE_CHECKING:
+    from compressed_lens.human.store import Rater
 
 
 @dataclass(frozen=True, kw_only=True)
