@@ -21,7 +21,7 @@ from compressed_lens.runner import load_run
 from compressed_lens.store.frames import with_values
 from compressed_lens.view.app import create_app
 from compressed_lens.view.page import served
-from compressed_lens.view.server import is_local
+from compressed_lens.web import is_local
 
 POLICY = "content-security-policy"
 SERIES = {"model": MODEL, "task": "reviews", "analysis": "nle"}

@@ -29,7 +29,7 @@ def view(
     clens view runs/quick --port 0 --open
     """
     from compressed_lens.view import serve
-    from compressed_lens.view.server import is_local
+    from compressed_lens.web import is_local
 
     if not is_local(host):
         progress_line(

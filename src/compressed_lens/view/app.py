@@ -12,9 +12,10 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from compressed_lens.errors import LensError
-from compressed_lens.view.guard import App, Guard
+from compressed_lens.view.guard import Guard
 from compressed_lens.view.query import Query, Show
 from compressed_lens.view.snapshot import RunView, Snapshot
+from compressed_lens.web import App
 
 _MOST_ROWS = 1000
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from ipaddress import ip_address
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Collection
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
-_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",
-}
-_POLICY = "default-src 'none'; frame-ancestors 'none'"
+from compressed_lens.web import (
+    HEADERS,
+    App,
+    Message,
+    Receive,
+    Send,
+    answer,
+    host_name,
+    is_address,
+    values,
+    with_headers,
+)
 
 
 class Guard:
@@ -43,35 +38,9 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
-                more = {"content-security-policy": _POLICY, **_HEADERS}
-                message["headers"] = [
-                    *message["headers"],
-                    *((name.encode(), value.encode()) for name, value in more.items() if name.encode() not in given),
-                ]
-            await send(message)
-
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
-        if len(hosts) == 1 and self._welcome(hosts[0]):
+        guarded = with_headers(send, HEADERS)
+        hosts = [host_name(host) for host in values(scope, "host")]
+        if len(hosts) == 1 and (hosts[0] in self._names or is_address(hosts[0])):
             await self._app(scope, receive, guarded)
             return
-        text = b"This server answers only under its own address."
-        headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
-        await guarded({"type": "http.response.start", "status": 421, "headers": headers})
-        await guarded({"type": "http.response.body", "body": text})
-
-    def _welcome(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        if name in self._names:
-            return True
-        try:
-            ip_address(name)
-        except ValueError:
-            return False
-        return True
+        await answer(guarded, 421, "This server answers only under its own address.")
