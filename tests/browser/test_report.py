@@ -14,10 +14,10 @@ from tests.browser.big_run import HOSTILE, REASONS
 from tests.browser.conftest import PHONE, Watched, explore
 
 from compressed_lens.report import write_report
-from compressed_lens.report.formatting import visible
 from compressed_lens.runner import load_run
 from compressed_lens.store.frames import with_values
 from compressed_lens.store.store import plain
+from compressed_lens.terminal import visible
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

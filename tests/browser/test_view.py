@@ -19,9 +19,9 @@ from tests.browser.big_run import HOSTILE, MODEL, REASONS, Record
 from tests.browser.conftest import Watched, explore
 
 from compressed_lens.report.build import report_page
-from compressed_lens.report.formatting import visible
 from compressed_lens.store import Store
 from compressed_lens.store.store import plain
+from compressed_lens.terminal import visible
 
 Visit = Callable[..., Watched]
 

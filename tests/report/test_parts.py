@@ -11,6 +11,7 @@ from compressed_lens.report import formatting
 from compressed_lens.report.explorer import choose
 from compressed_lens.report.items import LOST, Items
 from compressed_lens.report.scale import round_numbers
+from compressed_lens.terminal import visible
 
 RIGHT = Measure(name="right", value="right", direction="higher", unit="rate", summary="")
 
@@ -38,8 +39,8 @@ def test_rates_and_their_differences() -> None:
 
 def test_only_what_disturbs_the_page_is_changed() -> None:
     kept = "naïve \u05d0\u05d1 \u200f 😀 tab\t line\n"
-    assert formatting.visible(kept) == kept
-    assert formatting.visible("a\x00b\x1b\u202ec\ud83d") == "a\u2400b\u241b[U+202E]c\ufffd"
+    assert visible(kept) == kept
+    assert visible("a\x00b\x1b\u202ec\ud83d") == "a\u2400b\u241b[U+202E]c\ufffd"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.8, 0.05), (-0.011, 0.013), (-3.0, 900.0), (-1.0, 1.0)])

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressed_lens.comparison.series import Measure, Outcome, Variant
-from compressed_lens.report.formatting import clipped, visible
+from compressed_lens.report.formatting import clipped
 from compressed_lens.report.items import CHANGED, FAILED, GAINED, LOST, Items, Told, item_contents
 from compressed_lens.report.rendering import TEMPLATES
+from compressed_lens.terminal import visible
 
 if TYPE_CHECKING:
     from compressed_lens.report.run_data import RunData

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,26 +12,6 @@ _TENTH = 0.1
 _SMALLEST = 0.001
 _HUNDRED = 100
 _THOUSAND = 1000
-_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
-_CONTROL_PICTURES = 0x2400
-_SPACE = 0x20
-
-
-def visible(text: str) -> str:
-    """Return `text` with what would disturb the page made visible.
-
-    Control characters become their pictures (NUL is U+2400); bidirectional overrides, isolates, and noncharacters,
-    which XML cannot hold, are spelled out as [U+202E]; halves of broken surrogate pairs become U+FFFD. Nothing else
-    changes.
-    """
-    return _UNSAFE.sub(_shown, text)
-
-
-def _shown(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if code < _SPACE:
-        return chr(_CONTROL_PICTURES + code)
-    return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"[U+{code:04X}]"  # noqa: PLR2004
 
 
 def clipped(text: str, limit: int) -> str:

@@ -7,10 +7,11 @@ from itertools import groupby
 from xml.etree import ElementTree
 
 from compressed_lens.comparison.gating import Ruling
-from compressed_lens.report.formatting import bounds, counted, difference, difference_unit, visible
+from compressed_lens.report.formatting import bounds, counted, difference, difference_unit
 from compressed_lens.report.headline import Labels
 from compressed_lens.report.markdown_text import escaped, table
 from compressed_lens.report.words import SYMBOLS
+from compressed_lens.terminal import visible
 
 
 def junit(rulings: Sequence[Ruling], *, name: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from compressed_lens.analyses.base import Curve
 from compressed_lens.comparison.series import FULL, Measure, Outcome, Series
 from compressed_lens.comparison.transitions import is_yes_or_no
-from compressed_lens.report.formatting import visible
+from compressed_lens.terminal import visible
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from compressed_lens.report.formatting import visible
+from compressed_lens.terminal import visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|<>~$&])")
 

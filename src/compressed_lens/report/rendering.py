@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from compressed_lens.report.formatting import visible
+from compressed_lens.terminal import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compressed_lens.report.formatting import visible
 from compressed_lens.report.items import CHANGED, FAILED, GAINED, LOST, Items
+from compressed_lens.terminal import visible
 
 Show = Literal["all", "lost", "gained", "changed", "failed"]
 _BITS: Mapping[Show, int] = {"changed": CHANGED, "failed": FAILED, "lost": LOST, "gained": GAINED}

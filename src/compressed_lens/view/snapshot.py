@@ -15,9 +15,9 @@ import numpy as np
 from compressed_lens.comparison.series import Outcome, series_of, variant_list
 from compressed_lens.report.build import report_page
 from compressed_lens.report.explorer import head, standings
-from compressed_lens.report.formatting import visible
 from compressed_lens.report.items import Items, item_contents, said
 from compressed_lens.store import Store
+from compressed_lens.terminal import visible
 from compressed_lens.view.page import served
 from compressed_lens.view.query import Found, Query, find
 
