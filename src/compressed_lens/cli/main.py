@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
 
 from compressed_lens.cli.interrupt import Interrupted
+from compressed_lens.cli.lazy import LazyGroup
 from compressed_lens.errors import LensError
 from compressed_lens.terminal import clean
 
@@ -33,6 +31,7 @@ COMMANDS = {
     "rank": "rank",
     "claims": "claims",
     "judges": "judges",
+    "human": "human",
     "power": "power",
     "quantize": "quantize",
     "list": "listing",
@@ -47,33 +46,12 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
-class LazyGroup(TyperGroup):
-    """Commands that are imported when they are called."""
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import and return one command, or None when there is no such command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = get_command(_command_app(cmd_name))
-        command.name = cmd_name
-        return command
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one line a command, without building any: that would cost more than all the rest of `--help`."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(_command_app(name))) for name in COMMANDS])
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command of `args`; for a misspelt one, name the nearest."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            from compressed_lens.registry import nearest
-
-            ctx.fail(f"No such command '{args[0]}'. {nearest(args[0], COMMANDS)}".strip())
-        return super().resolve_command(ctx, args)
+class _Commands(LazyGroup):
+    modules = COMMANDS
 
 
 app = typer.Typer(
-    cls=LazyGroup,
+    cls=_Commands,
     add_completion=False,
     rich_markup_mode=None,
     epilog="Add --debug to any command, or set CLENS_DEBUG=1, to see the traceback behind an error.",
@@ -103,17 +81,6 @@ def clens(
     clens run study.yaml           do it; the path of the report comes last
     clens run --model reference --variants bnb-8bit rtn-2bit --tasks testbed-reviews
     """
-
-
-def _command_app(name: str) -> typer.Typer:
-    found: typer.Typer = importlib.import_module(f"compressed_lens.cli.{COMMANDS[name]}").app
-    return found
-
-
-def _summary(of: typer.Typer) -> str:
-    """Return the first sentence of a command's help."""
-    text = of.info.help if isinstance(of.info.help, str) else inspect.getdoc(of.registered_commands[0].callback) or ""
-    return text.split("\n\n")[0].replace("\n", " ")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

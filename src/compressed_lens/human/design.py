@@ -115,16 +115,18 @@ class Sample(_Strict):
         description="Analysis of the run that the texts of a kind are read from; default: the first `nle` for "
         "explanation, the first `counterfactual` for counterfactual.",
     )
-    kinds: tuple[Kind, ...] = Field(default=KINDS, min_length=1)
+    kinds: tuple[Kind, ...] = Field(default=KINDS, min_length=1, description="What is rated.")
     items: int = Field(default=15, ge=1, description="Items of each task and kind, the same under every variant.")
-    separate_items: bool = Field(default=True, description="Whether the kinds use different items of a task.")
+    separate_items: bool = Field(
+        default=True, description="Whether the kinds use different items of a task; else the same where they can."
+    )
     ratings: int = Field(default=2, ge=1, description="Raters of each text.")
     per_rater: int = Field(default=15, ge=1, description="Texts a rater rates, at most; sets the number of raters.")
     raters: int | None = Field(default=None, ge=1, description="Number of raters, in place of per_rater.")
     same_item: bool = Field(
         default=False, description="Whether a rater may see one item under two variants (or models, or kinds)."
     )
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, description="Seed of the draw, of the codes and of who rates what.")
 
 
 class Design(_Strict):
