@@ -16,13 +16,7 @@ class _Commands(LazyGroup):
     modules = COMMANDS
 
 
-app = typer.Typer(
-    cls=_Commands,
-    rich_markup_mode=None,
-    add_completion=False,
-    no_args_is_help=True,
-    help="Have people rate a run's explanations, blind to the variant: from the design to the statistics.",
-)
+app = typer.Typer(cls=_Commands, rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
 
 @app.callback()

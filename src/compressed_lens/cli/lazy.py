@@ -45,6 +45,7 @@ class LazyGroup(TyperGroup):
 
 
 def _summary(of: typer.Typer) -> str:
-    """Return the first sentence of a command's help."""
-    text = of.info.help if isinstance(of.info.help, str) else inspect.getdoc(of.registered_commands[0].callback) or ""
+    """Return the first sentence of a command's or a group's help."""
+    told = of.registered_callback or of.registered_commands[0]
+    text = of.info.help if isinstance(of.info.help, str) else inspect.getdoc(told.callback) or ""
     return text.split("\n\n")[0].replace("\n", " ")
