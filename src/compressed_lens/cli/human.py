@@ -16,7 +16,7 @@ class _Commands(LazyGroup):
     modules = COMMANDS
 
 
-app = typer.Typer(cls=_Commands, rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+app = typer.Typer(cls=_Commands, rich_markup_mode=None, add_completion=False)
 
 
 @app.callback()
