@@ -1,0 +1,459 @@
+"""The database of a human study: who is how far, and every rating, saved once and for good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from compressed_lens.human import answers, layout, rows, tables
+from compressed_lens.human.answers import Saved
+from compressed_lens.human.database import Database
+from compressed_lens.human.design import Kind, Questionnaire
+from compressed_lens.human.rows import Page, Rater, Step
+from compressed_lens.human.tokens import digest, new_link_token, new_session_secret
+
+if TYPE_CHECKING:
+    from compressed_lens.human.plan import Blinded
+
+__all__ = ["HumanStore", "Page", "Rater", "Saved", "Step"]
+
+_ANSWERING: tuple[Step, ...] = ("rating", "comments")
+_TOUCH_SECONDS = 60
+_INCIDENTS = 10_000
+_WORDS = 200
+
+
+class HumanStore:
+    """The ratings and raters of one human study; every call is one transaction, from any thread or process.
+
+    Methods that name a rater raise KeyError where there is no such rater. Every method raises RunError where the
+    database fails. Use it as a context manager.
+
+    Args:
+        database: The open database; `create` and `open` make it.
+        questionnaire: What raters read.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self, database: Database, questionnaire: Questionnaire, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.questionnaire = questionnaire
+        self._database = database
+        self._clock = clock
+
+    @classmethod
+    def create(cls, url: str, blinded: Blinded, *, clock: Callable[[], float] = time.time) -> HumanStore:
+        """Make the tables and fill them, or leave nothing behind.
+
+        Raises:
+            RunError: The database holds a study, or tables of the same names, already.
+        """
+        database = Database(url, new=True)
+        try:
+            with database.creating() as connection:
+                layout.make(connection, database.name, blinded)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, blinded.questionnaire, clock=clock)
+
+    @classmethod
+    def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> HumanStore:
+        """Open the database of a human study.
+
+        Raises:
+            RunError: Nothing there, damaged, written by something else or a newer version, or out of reach.
+        """
+        database = Database(url)
+        try:
+            with database.reading() as connection:
+                questionnaire = layout.recognise(connection, database.name)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, questionnaire, clock=clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection to the database."""
+        self._database.close()
+
+    # Links
+
+    def new_links(self, raters: Sequence[str] | None = None) -> dict[str, str]:
+        """Make personal links, which are not kept and cannot be read again.
+
+        Args:
+            raters: Whose; their old links and sessions end. None: every rater who has no link.
+
+        Returns:
+            Token of each rater's link.
+        """
+        with self._database.writing() as connection:
+            if raters is None:
+                lacking = sa.select(tables.raters.c.rater).where(~_has_link()).order_by(tables.raters.c.rater)
+                chosen: Sequence[str] = connection.scalars(lacking).all()
+            else:
+                chosen = list(dict.fromkeys(raters))
+            made = {}
+            for rater in chosen:
+                row = answers.locked(connection, rater)
+                for table in (tables.links, tables.sessions):
+                    connection.execute(table.delete().where(table.c.rater == rater))
+                if row.step == "withdrawn":
+                    _update(connection, rater, step="consent")
+                made[rater] = _add_link(connection, rater)
+        return made
+
+    def new_open_link(self) -> str:
+        """Make the one link through which people join by themselves; the open link before it ends."""
+        token = new_link_token()
+        with self._database.writing() as connection:
+            changed = connection.execute(
+                tables.meta.update().where(tables.meta.c.key == "open_link").values(value=digest(token))
+            )
+            assert changed.rowcount == 1
+        return token
+
+    def rater_of_link(self, token: str) -> Rater | None:
+        """Return whose personal link this is, None where it is nobody's; the first call is noted as `opened`."""
+        of_link = sa.select(tables.links.c.rater).where(tables.links.c.digest == digest(token))
+        with self._database.reading() as connection:
+            name = connection.scalar(of_link)
+            found = None if name is None else rows.read_raters(connection, name)[0]
+        if found is None or found.opened is not None:
+            return found
+        with self._database.writing() as connection:
+            raters = tables.raters
+            connection.execute(
+                raters.update()
+                .where(raters.c.rater == found.id, raters.c.rater.in_(of_link), raters.c.opened.is_(None))
+                .values(opened=self._clock())
+            )
+        return self.rater(found.id)
+
+    def join(self, open_token: str, code: str) -> tuple[Rater, str] | None:
+        """Give the person with this code a place: the same one every time.
+
+        A free place is one that nobody opened; places without a personal link are taken first.
+
+        Args:
+            open_token: Token of the open link.
+            code: What the recruitment platform calls the person.
+
+        Returns:
+            The rater and a new personal token (earlier ones stay valid); None where no place is free.
+
+        Raises:
+            KeyError: That is not the open link.
+            ValueError: The code is empty.
+        """
+        code = answers.plain(code)
+        if not code:
+            raise ValueError("a code has at least one character")
+        meta, raters = tables.meta, tables.raters
+        with self._database.writing() as connection:
+            # The lock on this row lets people join one after another.
+            known = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "open_link").with_for_update())
+            if known != digest(open_token):
+                raise KeyError("open link")
+            name = connection.scalar(sa.select(raters.c.rater).where(raters.c.code == code))
+            if name is None:
+                free = sa.select(raters.c.rater).where(raters.c.opened.is_(None), raters.c.code.is_(None))
+                name = connection.scalar(free.order_by(_has_link(), raters.c.rater).limit(1).with_for_update())
+                if name is None:
+                    return None
+                connection.execute(tables.links.delete().where(tables.links.c.rater == name))
+                _update(connection, name, step="consent", code=code, opened=self._clock())
+            token = _add_link(connection, name)
+            return rows.read_raters(connection, name)[0], token
+
+    # Sessions
+
+    def open_session(self, rater: str) -> str:
+        """Return the secret of a new session; others of the same rater go on."""
+        secret = new_session_secret()
+        with self._database.writing() as connection:
+            answers.locked(connection, rater)
+            connection.execute(
+                tables.sessions.insert().values(digest=digest(secret), rater=rater, touched=self._clock())
+            )
+        return secret
+
+    def rater_of_session(self, secret: str) -> Rater | None:
+        """Return whose session this is; None where it is unknown, was ended, or had no page for `session_hours`."""
+        sessions, now, key = tables.sessions, self._clock(), digest(secret)
+        with self._database.reading() as connection:
+            row = connection.execute(
+                sa.select(sessions.c.rater, sessions.c.touched).where(sessions.c.digest == key)
+            ).first()
+            found = None if row is None else rows.read_raters(connection, row.rater)[0]
+        if row is None:
+            return None
+        idle, allowed = now - row.touched, self.questionnaire.session_hours * 3600
+        if idle > allowed:
+            with self._database.writing() as connection:
+                connection.execute(sessions.delete().where(sessions.c.touched < now - allowed))
+            return None
+        if idle > min(_TOUCH_SECONDS, allowed / 2):  # not at every page: each time is a write to the disk
+            with self._database.writing() as connection:
+                connection.execute(sessions.update().where(sessions.c.digest == key).values(touched=now))
+        return found
+
+    def close_sessions(self, rater: str) -> None:
+        """End every session of a rater."""
+        with self._database.writing() as connection:
+            answers.locked(connection, rater)
+            connection.execute(tables.sessions.delete().where(tables.sessions.c.rater == rater))
+
+    # The way through
+
+    def rater(self, rater: str) -> Rater:
+        """Return a rater as of now."""
+        with self._database.reading() as connection:
+            return rows.read_raters(connection, rater)[0]
+
+    def set_language(self, rater: str, language: str) -> None:
+        """Show the pages in another language of the questionnaire; ValueError where it has no such language."""
+        if language not in self.questionnaire.languages:
+            raise ValueError(f"the questionnaire has no language '{language}'")
+        with self._database.writing() as connection:
+            answers.locked(connection, rater)
+            _update(connection, rater, language=language)
+
+    def move(self, rater: str, *, step: Step, to: Step) -> bool:
+        """Move a rater on; False, and nothing done, who is not at `step`."""
+        now = self._clock()
+        with self._database.writing() as connection:
+            if answers.locked(connection, rater).step != step:
+                return False
+            values: dict[str, Any] = {"step": to}
+            if step == "consent" and to != "declined":
+                values["consented"] = now
+            if to == "done":
+                values["finished"] = now
+            _update(connection, rater, **values)
+        return True
+
+    def attempt(self, rater: str, *, passed: bool, attempts: int) -> Step:
+        """Count an answer to the comprehension check.
+
+        Args:
+            rater: Whose.
+            passed: Whether every question was answered right.
+            attempts: Attempts before this one, as the form knew them; where more were counted since (a double click),
+                nothing is done.
+
+        Returns:
+            Where the rater is now: at "rating", again at "comprehension", or "excluded" after the last attempt.
+        """
+        with self._database.writing() as connection:
+            row = answers.locked(connection, rater)
+            step: Step = row.step
+            if step != "comprehension" or row.attempts != attempts:
+                return step
+            if passed:
+                step = "rating"
+            elif attempts + 1 >= self.questionnaire.comprehension_attempts:
+                step = "excluded"
+            _update(connection, rater, step=step, attempts=attempts + 1)
+        return step
+
+    def page(self, rater: str, position: int) -> Page:
+        """Return one page; KeyError where there is none, or it lies beyond the first unanswered one."""
+        with self._database.reading() as connection:
+            first = rows.first_unanswered(connection, rater)
+            if first is not None and position > first:
+                raise KeyError(position)
+            return rows.read_page(connection, rater, position)
+
+    def first_unanswered(self, rater: str) -> int | None:
+        """Return the first page without an answer, None where all are answered."""
+        with self._database.reading() as connection:
+            rows.read_raters(connection, rater)
+            return rows.first_unanswered(connection, rater)
+
+    def save(
+        self, rater: str, position: int, *, values: Mapping[str, int], comment: str, seconds: float, form: str
+    ) -> Saved:
+        """Save the answer of a page; when the call returns, no crash can undo it.
+
+        Args:
+            rater: Whose page.
+            position: Which page, not beyond the first unanswered one.
+            values: Point by dimension.
+            comment: Of the rater; more than 10,000 characters are cut off.
+            seconds: How long the form was open; those of all forms of a page add up.
+            form: Id of the form that was rendered; it is accepted once.
+
+        Returns:
+            "saved": written, or written over (the earlier answer stays in the log). "repeated": this form was accepted
+            with the same answer; nothing written. "conflict": it was accepted with another answer, or the rater may no
+            longer answer; nothing written.
+
+        Raises:
+            KeyError: No such rater or page, or one beyond the first unanswered.
+            ValueError: Not exactly the dimensions of the questionnaire, or not from 1 to 5.
+        """
+        sent = self._answer(position, values, comment, seconds, form)
+        with self._database.writing() as connection:
+            row = answers.locked(connection, rater)
+            rows.read_page(connection, rater, position)
+            known = answers.earlier(connection, rater, sent)
+            if known is not None:
+                return known
+            first = rows.first_unanswered(connection, rater)
+            if first is not None and position > first:
+                raise KeyError(position)
+            if row.step not in _ANSWERING:
+                return "conflict"
+            now = self._clock()
+            answers.record(connection, rater, sent, at=now)
+            if row.step == "rating" and rows.first_unanswered(connection, rater) is None:
+                done = {"step": "comments"} if self.questionnaire.comments else {"step": "done", "finished": now}
+                _update(connection, rater, **done)
+        return "saved"
+
+    def enter(
+        self, rater: str, position: int, *, values: Mapping[str, int], comment: str, seconds: float, form: str
+    ) -> Saved:
+        """Save an answer that was gathered elsewhere, at any page and step; a page that has an answer keeps it.
+
+        The rater counts as opened and consented, and as done once every text has an answer; attention checks may lack.
+
+        Args and errors: as for `save`.
+
+        Returns:
+            "saved"; "repeated" where the page has this very answer; "conflict" where it has another one.
+        """
+        sent = self._answer(position, values, comment, seconds, form)
+        with self._database.writing() as connection:
+            row = answers.locked(connection, rater)
+            page = rows.read_page(connection, rater, position)
+            if page.values:
+                same = dict(page.values) == dict(values) and page.comment == sent.comment
+                return "repeated" if same else "conflict"
+            known = answers.earlier(connection, rater, sent)
+            if known is not None:
+                return known
+            now = self._clock()
+            answers.record(connection, rater, sent, at=now)
+            done = rows.first_unanswered(connection, rater, texts_only=True) is None
+            _update(
+                connection,
+                rater,
+                step="done" if done else "rating",
+                opened=row.opened or now,
+                consented=row.consented or now,
+                finished=now if done else None,
+            )
+        return "saved"
+
+    def finish(self, rater: str, *, comment: str, form: str) -> None:
+        """End the study for a rater who has answered every page; nothing is done at any other step."""
+        answers.check_form(form)
+        now = self._clock()
+        comment = answers.plain(comment)
+        sent = answers.Answer(form=form, step="comments", position=None, points="", comment=comment, seconds=0)
+        with self._database.writing() as connection:
+            row = answers.locked(connection, rater)
+            if row.step != "comments" or answers.earlier(connection, rater, sent) is not None:
+                return
+            answers.record(connection, rater, sent, at=now)
+            _update(connection, rater, step="done", comment=comment, finished=now)
+
+    def withdraw(self, rater: str) -> None:
+        """Delete all that a person gave: ratings, comments, code, times, sessions and links; the place is free again.
+
+        An incident says that the place was given back, and when.
+        """
+        with self._database.writing() as connection:
+            row = answers.locked(connection, rater)
+            for table in (tables.ratings, tables.submissions, tables.sessions, tables.links):
+                connection.execute(table.delete().where(table.c.rater == rater))
+            _update(
+                connection,
+                rater,
+                step="withdrawn",
+                language=self.questionnaire.languages[0],
+                attempts=0,
+                code=None,
+                comment="",
+                opened=None,
+                consented=None,
+                finished=None,
+                generation=row.generation + 1,
+            )
+            self._note(connection, "withdrawn", rater)
+        self._database.forget()
+
+    # For the admin and the analysis
+
+    def raters(self) -> tuple[Rater, ...]:
+        """Return every rater in order."""
+        with self._database.reading() as connection:
+            return rows.read_raters(connection)
+
+    def wanted(self) -> dict[tuple[str, Kind], int]:
+        """Return how many ratings the design wants of each (cell code, kind); attention checks are in none."""
+        with self._database.reading() as connection:
+            return rows.wanted(connection)
+
+    def ratings(self) -> pl.DataFrame:
+        """Return one row an answered page, attention checks among them; its columns are `rows.RATINGS`."""
+        with self._database.reading() as connection:
+            return rows.read_ratings(connection)
+
+    def note(self, what: str, detail: str = "") -> None:
+        """Note an incident, without address or anything personal; the newest 10,000 are kept."""
+        with self._database.writing() as connection:
+            self._note(connection, what, detail)
+
+    def incidents(self) -> tuple[tuple[float, str, str], ...]:
+        """Return (seconds since 1970, what, detail) of every incident, the oldest first."""
+        log = tables.incidents
+        with self._database.reading() as connection:
+            found = connection.execute(sa.select(log.c.at, log.c.what, log.c.detail).order_by(log.c.id))
+            return tuple((at, what, detail) for at, what, detail in found)
+
+    def _answer(
+        self, position: int, values: Mapping[str, int], comment: str, seconds: float, form: str
+    ) -> answers.Answer:
+        return answers.answer(
+            self.questionnaire, position=position, values=values, comment=comment, seconds=seconds, form=form
+        )
+
+    def _note(self, connection: Connection, what: str, detail: str) -> None:
+        log = tables.incidents
+        words = {"what": answers.plain(what)[:_WORDS], "detail": answers.plain(detail)[:_WORDS]}
+        made = connection.execute(log.insert().values(at=self._clock(), **words)).inserted_primary_key
+        assert made is not None
+        connection.execute(log.delete().where(log.c.id <= made[0] - _INCIDENTS))
+
+
+def _update(connection: Connection, rater: str, **values: Any) -> None:
+    connection.execute(tables.raters.update().where(tables.raters.c.rater == rater).values(**values))
+
+
+def _has_link() -> sa.Exists:
+    return sa.exists().where(tables.links.c.rater == tables.raters.c.rater)
+
+
+def _add_link(connection: Connection, rater: str) -> str:
+    token = new_link_token()
+    connection.execute(tables.links.insert().values(digest=digest(token), rater=rater))
+    return token
