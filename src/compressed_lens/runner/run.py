@@ -100,6 +100,7 @@ class _Session:
                 info={
                     "labels": task.labels,
                     "instruction": task.instruction,
+                    "fields": tuple(dict.fromkeys(name for item in task.items for name in item.fields)),
                     "rejected": task.rejected,
                     "notes": task.notes,
                 },
