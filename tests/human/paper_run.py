@@ -40,7 +40,7 @@ HOSTILE = (
 )
 """Texts of the first items under every second variant; the others wrote harmless ones."""
 
-WHO = ("A man", "A woman", "Two boys", "A girl", "An old couple", "A chef", "A cyclist", "Three workers")
+WHO = ("A man", "A woman", "A boy", "A girl", "An old lady", "A chef", "A cyclist", "A nurse")
 DOES = (
     ("swims in a lake", "is in the water", "is asleep at home"),
     ("sings on a stage", "makes music", "sits in silence"),
@@ -92,6 +92,9 @@ def build_run(
     with Store.create(folder, study) as store:
         store.begin_session({"versions": {"python": "3.11.9", "torch": "2.13.0"}, "platform": "Linux", "seed": 5})
         info = {
+            "labels": list(LABELS), "instruction": INSTRUCTION, "fields": ["premise", "hypothesis"], "rejected": [],
+            "notes": "Made up.",
+        }  # fmt: skip
             "labels": list(LABELS),
             "instruction": INSTRUCTION,
             "fields": ["premise", "hypothesis"],
