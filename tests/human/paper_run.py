@@ -91,16 +91,8 @@ def build_run(
                 "rating-edits": {"of": "counterfactual", "mode": "parsed"}}  # fmt: skip
     with Store.create(folder, study) as store:
         store.begin_session({"versions": {"python": "3.11.9", "torch": "2.13.0"}, "platform": "Linux", "seed": 5})
-        info = {
-            "labels": list(LABELS), "instruction": INSTRUCTION, "fields": ["premise", "hypothesis"], "rejected": [],
-            "notes": "Made up.",
-        }  # fmt: skip
-            "labels": list(LABELS),
-            "instruction": INSTRUCTION,
-            "fields": ["premise", "hypothesis"],
-            "rejected": [],
-            "notes": "Made up.",
-        }
+        info = {"labels": list(LABELS), "instruction": INSTRUCTION, "fields": ["premise", "hypothesis"],
+                "rejected": [], "notes": "Made up."}  # fmt: skip
         content = [(_key(item), _item(item)) for item in range(items)]
         store.put_task(TASK, fingerprint="t-esnli", kind="classification", info=info, items=content)
         places = [(model, variant, TASK, one, items) for model in named for variant in variants for one in analyses]
