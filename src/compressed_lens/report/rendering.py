@@ -13,10 +13,14 @@ from compressed_lens.terminal import visible
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def environment() -> Environment:
-    """Return a Jinja environment that escapes everything and refuses a name it does not know."""
+def environment(folder: Path = TEMPLATES) -> Environment:
+    """Return a Jinja environment for a folder of templates: it escapes everything and refuses a name it does not know.
+
+    Control and bidirectional characters in foreign text become visible. A template is read once.
+    """
     return Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(folder),
+        auto_reload=False,
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
