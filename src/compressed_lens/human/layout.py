@@ -72,7 +72,7 @@ def recognise(connection: Connection, name: str) -> Questionnaire:
         raise RunError(f"There is no human study in {name}.", fix="Make one with `clens human create RUN`.")
     if not _is_ours(connection, found):
         raise RunError(f"{name} was not written by compressed-lens.", fix=_ELSEWHERE)
-    facts = dict(connection.execute(sa.select(tables.meta.c.key, tables.meta.c.value)).tuples().all())
+    facts = {key: value for key, value in connection.execute(sa.select(tables.meta.c.key, tables.meta.c.value))}
     version = facts.get("format", "")
     if version.isdigit() and int(version) > tables.FORMAT:
         raise RunError(
