@@ -87,7 +87,7 @@ def assign(
 
 @dataclass(frozen=True, kw_only=True)
 class _Attempt:
-    """One assignment; rows are raters. Columns of `given` are texts, of `counts` (by factor) levels, of `shared` raters."""
+    """One assignment. Rows are raters; columns of `given` texts, of `counts` (by factor) levels, of `shared` raters."""
 
     given: NDArray[np.float64]
     counts: tuple[NDArray[np.float64], ...]
@@ -161,7 +161,8 @@ def _blocks(units: Sequence[Unit], same_item: bool) -> list[list[int]]:
 def _levels(units: Sequence[Unit]) -> list[NDArray[np.int64]]:
     """Return, for each factor, the level of each text as a number."""
     columns = [[unit.factors[n] for unit in units] for n in range(len(units[0].factors) if units else 0)]
-    return [np.unique(column, return_inverse=True)[1].astype(np.int64) for column in columns]
+    numbered = [{level: n for n, level in enumerate(sorted(set(column)))} for column in columns]
+    return [np.array([of[level] for level in column]) for of, column in zip(numbered, columns, strict=True)]
 
 
 def _ordered(own: list[int], units: Sequence[Unit], rng: np.random.Generator) -> list[int]:
