@@ -21,7 +21,7 @@ from compressed_lens.report.rendering import environment
 
 if TYPE_CHECKING:
     from compressed_lens.human.store import Page
-    from compressed_lens.rater_app.admin import Progress
+    from compressed_lens.rater_app.progress import Progress
 
 TEMPLATES = Path(__file__).parent / "templates"
 _TRY_AGAIN = {"too-many", "form-refused", "trouble"}
