@@ -82,10 +82,10 @@ def locked(connection: Connection, rater: str) -> sa.Row[Any]:
 
 def earlier(connection: Connection, rater: str, sent: Answer) -> Saved | None:
     """Say what sending a form again means; None where it was never accepted."""
-    log = tables.submissions
+    known = tables.submissions.c
     row = connection.execute(
-        sa.select(log.c.step, log.c.position, log.c.points, log.c.comment).where(
-            log.c.rater == rater, log.c.form == sent.form
+        sa.select(known.step, known.position, known.points, known.comment).where(
+            known.rater == rater, known.form == sent.form
         )
     ).first()
     if row is None:
@@ -93,43 +93,33 @@ def earlier(connection: Connection, rater: str, sent: Answer) -> Saved | None:
     return "repeated" if tuple(row) == (sent.step, sent.position, sent.points, sent.comment) else "conflict"
 
 
-def record(connection: Connection, rater: str, sent: Answer, *, at: float) -> None:
-    """Append a form to the log; the answer of a page becomes the one that stands."""
-    connection.execute(
-        tables.submissions.insert().values(
-            rater=rater,
-            form=sent.form,
-            step=sent.step,
-            position=sent.position,
-            points=sent.points,
-            comment=sent.comment,
-            seconds=sent.seconds,
-            at=at,
-        )
-    )
-    if sent.step != "rating":
-        return
+def log(connection: Connection, rater: str, sent: Answer, *, at: float) -> None:
+    """Append an accepted form to the log."""
+    row = {"rater": rater, "form": sent.form, "step": sent.step, "position": sent.position, "points": sent.points}
+    connection.execute(tables.submissions.insert().values(**row, comment=sent.comment, seconds=sent.seconds, at=at))
+
+
+def record(connection: Connection, rater: str, sent: Answer, *, again: bool, at: float) -> None:
+    """Append the answer of a page to the log and let it stand, for the first time or `again`."""
+    log(connection, rater, sent, at=at)
     ratings = tables.ratings
-    changed = connection.execute(
-        ratings.update()
-        .where(ratings.c.rater == rater, ratings.c.position == sent.position)
-        .values(
-            points=sent.points,
-            comment=sent.comment,
-            seconds=ratings.c.seconds + sent.seconds,
-            revisions=ratings.c.revisions + 1,
-            saved=at,
-        )
-    )
-    if changed.rowcount == 0:
+    if again:
         connection.execute(
-            ratings.insert().values(
-                rater=rater,
-                position=sent.position,
+            ratings.update()
+            .where(ratings.c.rater == rater, ratings.c.position == sent.position)
+            .values(
                 points=sent.points,
                 comment=sent.comment,
-                seconds=sent.seconds,
-                revisions=0,
+                seconds=ratings.c.seconds + sent.seconds,
+                revisions=ratings.c.revisions + 1,
                 saved=at,
             )
         )
+        return
+    row = {"rater": rater, "position": sent.position, "points": sent.points, "comment": sent.comment}
+    connection.execute(ratings.insert().values(**row, seconds=sent.seconds, revisions=0, saved=at))
+
+
+def update(connection: Connection, rater: str, **values: Any) -> None:
+    """Change columns of a rater."""
+    connection.execute(tables.raters.update().where(tables.raters.c.rater == rater).values(**values))

@@ -120,17 +120,55 @@ def read_raters(connection: Connection, rater: str | None = None) -> tuple[Rater
     return found
 
 
-def first_unanswered(connection: Connection, rater: str, *, texts_only: bool = False) -> int | None:
-    """Return the first position without an answer, None where all are answered."""
-    query = (
-        sa.select(sa.func.min(_PLACES.c.position))
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """How a rater stands to one page: whether it exists and has an answer, and which pages lack one.
+
+    Attributes:
+        position: Which page.
+        exists: Whether the rater has such a page.
+        answered: Whether it has an answer.
+        first: First position without an answer, None where all have one.
+        lacking: Pages without an answer.
+        texts_lacking: Those of them that are no attention checks.
+    """
+
+    position: int
+    exists: bool
+    answered: bool
+    first: int | None
+    lacking: int
+    texts_lacking: int
+
+    @property
+    def open(self) -> bool:
+        """Whether the rater may see the page: it exists, and every page before it has an answer."""
+        return self.exists and (self.first is None or self.position <= self.first)
+
+
+def read_place(connection: Connection, rater: str, position: int) -> Place:
+    """Return how a rater stands to one page."""
+    own, answered = _PLACES.c.rater == rater, _RATINGS.c.position.is_not(None)
+    here = _PLACES.c.position == position
+    row = connection.execute(
+        sa.select(
+            sa.func.count(sa.case((here, 1))),
+            sa.func.count(sa.case((here & answered, 1))),
+            sa.func.min(sa.case((~answered, _PLACES.c.position))),
+            sa.func.count(sa.case((~answered, 1))),
+            sa.func.count(sa.case((~answered & _PLACES.c.text.is_not(None), 1))),
+        )
         .select_from(_PLACES.outerjoin(_RATINGS, _GIVEN))
-        .where(_PLACES.c.rater == rater, _RATINGS.c.position.is_(None))
+        .where(own)
+    ).one()
+    return Place(
+        position=position,
+        exists=row[0] > 0,
+        answered=row[1] > 0,
+        first=row[2],
+        lacking=row[3],
+        texts_lacking=row[4],
     )
-    if texts_only:
-        query = query.where(_PLACES.c.text.is_not(None))
-    found: int | None = connection.scalar(query)
-    return found
 
 
 def read_page(connection: Connection, rater: str, position: int) -> Page:

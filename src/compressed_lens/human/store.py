@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,9 +14,9 @@ from sqlalchemy.engine import Connection
 from compressed_lens.human import answers, layout, rows, tables
 from compressed_lens.human.answers import Saved
 from compressed_lens.human.database import Database
-from compressed_lens.human.design import Kind, Questionnaire
+from compressed_lens.human.design import Kind
+from compressed_lens.human.entrance import Entrance
 from compressed_lens.human.rows import Page, Rater, Step
-from compressed_lens.human.tokens import digest, new_link_token, new_session_secret
 
 if TYPE_CHECKING:
     from compressed_lens.human.plan import Blinded
@@ -24,29 +24,16 @@ if TYPE_CHECKING:
 __all__ = ["HumanStore", "Page", "Rater", "Saved", "Step"]
 
 _ANSWERING: tuple[Step, ...] = ("rating", "comments")
-_TOUCH_SECONDS = 60
 _INCIDENTS = 10_000
 _WORDS = 200
 
 
-class HumanStore:
+class HumanStore(Entrance):
     """The ratings and raters of one human study; every call is one transaction, from any thread or process.
 
     Methods that name a rater raise KeyError where there is no such rater. Every method raises RunError where the
-    database fails. Use it as a context manager.
-
-    Args:
-        database: The open database; `create` and `open` make it.
-        questionnaire: What raters read.
-        clock: Seconds since 1970.
+    database fails. `create` and `open` make one; use it as a context manager.
     """
-
-    def __init__(
-        self, database: Database, questionnaire: Questionnaire, *, clock: Callable[[], float] = time.time
-    ) -> None:
-        self.questionnaire = questionnaire
-        self._database = database
-        self._clock = clock
 
     @classmethod
     def create(cls, url: str, blinded: Blinded, *, clock: Callable[[], float] = time.time) -> HumanStore:
@@ -92,136 +79,6 @@ class HumanStore:
         """Close every connection to the database."""
         self._database.close()
 
-    # Links
-
-    def new_links(self, raters: Sequence[str] | None = None) -> dict[str, str]:
-        """Make personal links, which are not kept and cannot be read again.
-
-        Args:
-            raters: Whose; their old links and sessions end. None: every rater who has no link.
-
-        Returns:
-            Token of each rater's link.
-        """
-        with self._database.writing() as connection:
-            if raters is None:
-                lacking = sa.select(tables.raters.c.rater).where(~_has_link()).order_by(tables.raters.c.rater)
-                chosen: Sequence[str] = connection.scalars(lacking).all()
-            else:
-                chosen = list(dict.fromkeys(raters))
-            made = {}
-            for rater in chosen:
-                row = answers.locked(connection, rater)
-                for table in (tables.links, tables.sessions):
-                    connection.execute(table.delete().where(table.c.rater == rater))
-                if row.step == "withdrawn":
-                    _update(connection, rater, step="consent")
-                made[rater] = _add_link(connection, rater)
-        return made
-
-    def new_open_link(self) -> str:
-        """Make the one link through which people join by themselves; the open link before it ends."""
-        token = new_link_token()
-        with self._database.writing() as connection:
-            changed = connection.execute(
-                tables.meta.update().where(tables.meta.c.key == "open_link").values(value=digest(token))
-            )
-            assert changed.rowcount == 1
-        return token
-
-    def rater_of_link(self, token: str) -> Rater | None:
-        """Return whose personal link this is, None where it is nobody's; the first call is noted as `opened`."""
-        of_link = sa.select(tables.links.c.rater).where(tables.links.c.digest == digest(token))
-        with self._database.reading() as connection:
-            name = connection.scalar(of_link)
-            found = None if name is None else rows.read_raters(connection, name)[0]
-        if found is None or found.opened is not None:
-            return found
-        with self._database.writing() as connection:
-            raters = tables.raters
-            connection.execute(
-                raters.update()
-                .where(raters.c.rater == found.id, raters.c.rater.in_(of_link), raters.c.opened.is_(None))
-                .values(opened=self._clock())
-            )
-        return self.rater(found.id)
-
-    def join(self, open_token: str, code: str) -> tuple[Rater, str] | None:
-        """Give the person with this code a place: the same one every time.
-
-        A free place is one that nobody opened; places without a personal link are taken first.
-
-        Args:
-            open_token: Token of the open link.
-            code: What the recruitment platform calls the person.
-
-        Returns:
-            The rater and a new personal token (earlier ones stay valid); None where no place is free.
-
-        Raises:
-            KeyError: That is not the open link.
-            ValueError: The code is empty.
-        """
-        code = answers.plain(code)
-        if not code:
-            raise ValueError("a code has at least one character")
-        meta, raters = tables.meta, tables.raters
-        with self._database.writing() as connection:
-            # The lock on this row lets people join one after another.
-            known = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "open_link").with_for_update())
-            if known != digest(open_token):
-                raise KeyError("open link")
-            name = connection.scalar(sa.select(raters.c.rater).where(raters.c.code == code))
-            if name is None:
-                free = sa.select(raters.c.rater).where(raters.c.opened.is_(None), raters.c.code.is_(None))
-                name = connection.scalar(free.order_by(_has_link(), raters.c.rater).limit(1).with_for_update())
-                if name is None:
-                    return None
-                connection.execute(tables.links.delete().where(tables.links.c.rater == name))
-                _update(connection, name, step="consent", code=code, opened=self._clock())
-            token = _add_link(connection, name)
-            return rows.read_raters(connection, name)[0], token
-
-    # Sessions
-
-    def open_session(self, rater: str) -> str:
-        """Return the secret of a new session; others of the same rater go on."""
-        secret = new_session_secret()
-        with self._database.writing() as connection:
-            answers.locked(connection, rater)
-            connection.execute(
-                tables.sessions.insert().values(digest=digest(secret), rater=rater, touched=self._clock())
-            )
-        return secret
-
-    def rater_of_session(self, secret: str) -> Rater | None:
-        """Return whose session this is; None where it is unknown, was ended, or had no page for `session_hours`."""
-        sessions, now, key = tables.sessions, self._clock(), digest(secret)
-        with self._database.reading() as connection:
-            row = connection.execute(
-                sa.select(sessions.c.rater, sessions.c.touched).where(sessions.c.digest == key)
-            ).first()
-            found = None if row is None else rows.read_raters(connection, row.rater)[0]
-        if row is None:
-            return None
-        idle, allowed = now - row.touched, self.questionnaire.session_hours * 3600
-        if idle > allowed:
-            with self._database.writing() as connection:
-                connection.execute(sessions.delete().where(sessions.c.touched < now - allowed))
-            return None
-        if idle > min(_TOUCH_SECONDS, allowed / 2):  # not at every page: each time is a write to the disk
-            with self._database.writing() as connection:
-                connection.execute(sessions.update().where(sessions.c.digest == key).values(touched=now))
-        return found
-
-    def close_sessions(self, rater: str) -> None:
-        """End every session of a rater."""
-        with self._database.writing() as connection:
-            answers.locked(connection, rater)
-            connection.execute(tables.sessions.delete().where(tables.sessions.c.rater == rater))
-
-    # The way through
-
     def rater(self, rater: str) -> Rater:
         """Return a rater as of now."""
         with self._database.reading() as connection:
@@ -233,10 +90,10 @@ class HumanStore:
             raise ValueError(f"the questionnaire has no language '{language}'")
         with self._database.writing() as connection:
             answers.locked(connection, rater)
-            _update(connection, rater, language=language)
+            answers.update(connection, rater, language=language)
 
     def move(self, rater: str, *, step: Step, to: Step) -> bool:
-        """Move a rater on; False, and nothing done, who is not at `step`."""
+        """Move a rater on to another step; False, and nothing done, unless the present one is `step`."""
         now = self._clock()
         with self._database.writing() as connection:
             if answers.locked(connection, rater).step != step:
@@ -246,7 +103,7 @@ class HumanStore:
                 values["consented"] = now
             if to == "done":
                 values["finished"] = now
-            _update(connection, rater, **values)
+            answers.update(connection, rater, **values)
         return True
 
     def attempt(self, rater: str, *, passed: bool, attempts: int) -> Step:
@@ -270,14 +127,13 @@ class HumanStore:
                 step = "rating"
             elif attempts + 1 >= self.questionnaire.comprehension_attempts:
                 step = "excluded"
-            _update(connection, rater, step=step, attempts=attempts + 1)
+            answers.update(connection, rater, step=step, attempts=attempts + 1)
         return step
 
     def page(self, rater: str, position: int) -> Page:
         """Return one page; KeyError where there is none, or it lies beyond the first unanswered one."""
         with self._database.reading() as connection:
-            first = rows.first_unanswered(connection, rater)
-            if first is not None and position > first:
+            if not rows.read_place(connection, rater, position).open:
                 raise KeyError(position)
             return rows.read_page(connection, rater, position)
 
@@ -285,7 +141,7 @@ class HumanStore:
         """Return the first page without an answer, None where all are answered."""
         with self._database.reading() as connection:
             rows.read_raters(connection, rater)
-            return rows.first_unanswered(connection, rater)
+            return rows.read_place(connection, rater, 1).first
 
     def save(
         self, rater: str, position: int, *, values: Mapping[str, int], comment: str, seconds: float, form: str
@@ -312,20 +168,19 @@ class HumanStore:
         sent = self._answer(position, values, comment, seconds, form)
         with self._database.writing() as connection:
             row = answers.locked(connection, rater)
-            rows.read_page(connection, rater, position)
+            place = rows.read_place(connection, rater, position)
+            if not place.open:
+                raise KeyError(position)
             known = answers.earlier(connection, rater, sent)
             if known is not None:
                 return known
-            first = rows.first_unanswered(connection, rater)
-            if first is not None and position > first:
-                raise KeyError(position)
             if row.step not in _ANSWERING:
                 return "conflict"
             now = self._clock()
-            answers.record(connection, rater, sent, at=now)
-            if row.step == "rating" and rows.first_unanswered(connection, rater) is None:
+            answers.record(connection, rater, sent, again=place.answered, at=now)
+            if row.step == "rating" and place.lacking - (not place.answered) == 0:
                 done = {"step": "comments"} if self.questionnaire.comments else {"step": "done", "finished": now}
-                _update(connection, rater, **done)
+                answers.update(connection, rater, **done)
         return "saved"
 
     def enter(
@@ -351,9 +206,9 @@ class HumanStore:
             if known is not None:
                 return known
             now = self._clock()
-            answers.record(connection, rater, sent, at=now)
-            done = rows.first_unanswered(connection, rater, texts_only=True) is None
-            _update(
+            answers.record(connection, rater, sent, again=False, at=now)
+            done = rows.read_place(connection, rater, position).texts_lacking == 0
+            answers.update(
                 connection,
                 rater,
                 step="done" if done else "rating",
@@ -373,8 +228,8 @@ class HumanStore:
             row = answers.locked(connection, rater)
             if row.step != "comments" or answers.earlier(connection, rater, sent) is not None:
                 return
-            answers.record(connection, rater, sent, at=now)
-            _update(connection, rater, step="done", comment=comment, finished=now)
+            answers.log(connection, rater, sent, at=now)
+            answers.update(connection, rater, step="done", comment=comment, finished=now)
 
     def withdraw(self, rater: str) -> None:
         """Delete all that a person gave: ratings, comments, code, times, sessions and links; the place is free again.
@@ -385,7 +240,7 @@ class HumanStore:
             row = answers.locked(connection, rater)
             for table in (tables.ratings, tables.submissions, tables.sessions, tables.links):
                 connection.execute(table.delete().where(table.c.rater == rater))
-            _update(
+            answers.update(
                 connection,
                 rater,
                 step="withdrawn",
@@ -400,8 +255,6 @@ class HumanStore:
             )
             self._note(connection, "withdrawn", rater)
         self._database.forget()
-
-    # For the admin and the analysis
 
     def raters(self) -> tuple[Rater, ...]:
         """Return every rater in order."""
@@ -443,17 +296,3 @@ class HumanStore:
         made = connection.execute(log.insert().values(at=self._clock(), **words)).inserted_primary_key
         assert made is not None
         connection.execute(log.delete().where(log.c.id <= made[0] - _INCIDENTS))
-
-
-def _update(connection: Connection, rater: str, **values: Any) -> None:
-    connection.execute(tables.raters.update().where(tables.raters.c.rater == rater).values(**values))
-
-
-def _has_link() -> sa.Exists:
-    return sa.exists().where(tables.links.c.rater == tables.raters.c.rater)
-
-
-def _add_link(connection: Connection, rater: str) -> str:
-    token = new_link_token()
-    connection.execute(tables.links.insert().values(digest=digest(token), rater=rater))
-    return token
