@@ -8,6 +8,7 @@ from compressed_lens.cli.lazy import LazyGroup
 
 COMMANDS = {
     "design": "human_design",
+    "create": "human_create",
     "serve": "human_serve",
 }
 """Command name to its module in this package, in the order of `clens human --help`."""

@@ -142,9 +142,9 @@ def _attempt(
 
 def _in_turn(*parts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the sum of costs, each weighted so that one unit of it outweighs all of those after it together."""
-    total = np.zeros(parts[-1].shape)
+    total = np.zeros_like(parts[-1])
     for part in reversed(parts):
-        total = part * (1 + total.shape[0] * total.max()) + total
+        total = part * (1 + len(total) * total.max()) + total
     return total
 
 
@@ -194,7 +194,8 @@ def _remedy(
     per_rater = len(units) * ratings // (most * ratings)
     options = [f"take {most * ratings} raters or more (--raters; or --per-rater {per_rater} or fewer)"]
     if raters >= most:
-        options.append(f"{raters // most} ratings a text")
+        fewer = raters // most
+        options.append(f"{fewer} rating{'s' * (fewer > 1)} a text")
     if not same_item:
         options.append("more items, fewer variants or models, or let a rater see an item twice (same_item: true)")
     told = ", or ".join(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -250,13 +251,14 @@ def _too_few(pools: Sequence[_Pool], found: int, wanted: int) -> StudyError:
 
 
 def _remedy(pools: Sequence[_Pool], possible: int) -> str:
-    """Return what would help: fewer items, or doing without the variant that costs most."""
-    costs: dict[str, set[tuple[str, str]]] = {}
-    for pool in pools:
-        for row in pool.left_out:
-            costs.setdefault(row.variant, set()).add((row.kind, row.item))
-    worst = max(costs, key=lambda name: len(costs[name]), default="")
-    fewer = f"Take {possible} items or fewer" if possible else "Run more items"
-    if not worst:
+    """Return what would help: fewer items, or doing without the variant that alone is in the way of most."""
+    fewer = f"Take {possible} item{'s' * (possible > 1)} or fewer" if possible else "Run more items"
+    to_blame: dict[tuple[str, str], set[str]] = {}
+    for row in (row for pool in pools for row in pool.left_out):
+        to_blame.setdefault((row.kind, row.item), set()).add(row.variant)
+    alone = Counter(next(iter(variants)) for variants in to_blame.values() if len(variants) == 1)
+    short = len(frozenset().union(*(pool.usable for pool in pools))) < len(pools[0].items)
+    if not alone or not short:
         return f"{fewer}."
-    return f"{fewer}, or leave out {worst}, which lacks {len(costs[worst])}."
+    ((worst, count),) = alone.most_common(1)
+    return f"{fewer}, or leave out {worst}, which alone lacks {count}."
