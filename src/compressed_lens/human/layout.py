@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from compressed_lens.errors import RunError
 from compressed_lens.human import tables
-from compressed_lens.human.design import Questionnaire
+from compressed_lens.human.design import Questionnaire, Shown
 
 if TYPE_CHECKING:
     from compressed_lens.human.plan import Blinded
@@ -59,6 +59,25 @@ def make(connection: Connection, name: str, blinded: Blinded) -> None:
     for table, rows in ((tables.texts, texts), (tables.raters, raters), (tables.places, places)):
         if rows:
             connection.execute(table.insert(), rows)
+
+
+def contents(connection: Connection, questionnaire: Questionnaire) -> Blinded:
+    """Return what `make` was given."""
+    from compressed_lens.human.plan import Blinded, Planned
+
+    texts, places = tables.texts, tables.places
+    pages: dict[str, list[Planned]] = {}
+    for row in connection.execute(sa.select(places).order_by(places.c.rater, places.c.position)):
+        expected = None if row.expected is None else json.loads(row.expected)
+        pages.setdefault(row.rater, []).append(Planned(position=row.position, text=row.text, expected=expected))
+    return Blinded(
+        questionnaire=questionnaire,
+        texts={
+            row.text: (row.cell, Shown.model_validate_json(row.shown))
+            for row in connection.execute(sa.select(texts).order_by(texts.c.text))
+        },
+        pages={rater: tuple(planned) for rater, planned in pages.items()},
+    )
 
 
 def recognise(connection: Connection, name: str) -> Questionnaire:

@@ -261,6 +261,11 @@ class HumanStore(Entrance):
         with self._database.reading() as connection:
             return rows.read_raters(connection)
 
+    def blinded(self) -> Blinded:
+        """Return what the store was made with: every text as raters see it, and who rates which in what order."""
+        with self._database.reading() as connection:
+            return layout.contents(connection, self.questionnaire)
+
     def wanted(self) -> dict[tuple[str, Kind], int]:
         """Return how many ratings the design wants of each (cell code, kind); attention checks are in none."""
         with self._database.reading() as connection:
