@@ -10,7 +10,7 @@ import numpy as np
 from compressed_lens.comparison.measures import Figure
 from compressed_lens.comparison.series import FULL, Outcome, Series
 from compressed_lens.comparison.uses import USES, UseVerdict, use_verdicts
-from compressed_lens.report import markdown_comparisons, markdown_facts, overview
+from compressed_lens.report import markdown_comparisons, markdown_facts, markdown_people, overview
 from compressed_lens.report.comparisons import Comparisons
 from compressed_lens.report.formatting import clipped
 from compressed_lens.report.headline import caution, details
@@ -72,6 +72,7 @@ def markdown(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, 
         lines += [f"### {escaped(found.label)} by group: {escaped(where)}", ""]
         body = [[escaped(group), *(f"{value} (n {n})" for value, n, _ in cells)] for group, cells in found.rows]
         lines += table(["", *(named(name, gate) for name, gate in found.variants)], body)
+    lines += markdown_people.people_sections(run.people)
     lines += _examples(run)
     return "\n".join([*lines, "", f"<sub>{escaped(footer)}</sub>", ""])
 

@@ -29,6 +29,7 @@ from compressed_lens.report.heat import heat_maps, heat_note, loss_level
 from compressed_lens.report.mosaics import mosaic_panels
 from compressed_lens.report.panels import absent, families, panels
 from compressed_lens.report.pareto import paretos
+from compressed_lens.report.people import people, unread
 from compressed_lens.report.recommendation import recommendation
 from compressed_lens.report.relations import bottleneck_tables, scatter_panels
 from compressed_lens.report.rendering import TEMPLATES, environment, style
@@ -101,6 +102,8 @@ def html(run: RunData, figures: Sequence[Figure], compared: Comparisons, *, foot
         hops=mosaic_panels(compared.hop_tables),
         bottlenecks=bottleneck_tables(compared.bottlenecks),
         relations=scatter_panels(compared.saturations),
+        people=people(run.people),
+        unread_people=unread(run.people),
         p_value=p_value,
         absent=absent(figures),
         reasons=reasons(figures),

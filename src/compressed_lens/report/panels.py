@@ -235,7 +235,7 @@ def _panel(group: Sequence[Figure], labels: Labels, key: str) -> Panel:
     floor = max((f.floor for f in group if f.floor is not None), default=None)
     bands = [end for size in (first.margin, floor) if size is not None for end in (-size, size)]
     ends = [0.0, *bands, *(end for paired in sound for end in (paired.estimate, paired.low, paired.high))]
-    scale, ticks = _scale([end for end in ends if not math.isnan(end)], first.margin)
+    scale, ticks = scale_for([end for end in ends if not math.isnan(end)], first.margin)
 
     def place(value: float) -> float:
         return round(min(100.0, max(0.0, scale(value))), 1)
@@ -294,7 +294,7 @@ def _forest_row(figure: Figure, place: Callable[[float], float]) -> ForestRow:
     )
 
 
-def _scale(ends: Sequence[float], margin: float | None) -> tuple[Callable[[float], float], list[float]]:
+def scale_for(ends: Sequence[float], margin: float | None) -> tuple[Callable[[float], float], list[float]]:
     """Return a scale in per cent and its round numbers: bent where the margin would be too narrow to be seen."""
     if margin is not None and margin > 0 and max(map(abs, ends)) > _MARGINS * margin:
         low, high = padded_bent(min(ends), max(ends), knee=margin)

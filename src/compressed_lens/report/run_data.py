@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressed_lens.comparison.measures import Figure, figures
 from compressed_lens.comparison.series import Gate, Series, Variant, gates_of, series_of, variant_list
+from compressed_lens.human.findings import HumanAnalysis, read_analyses
 
 if TYPE_CHECKING:
     import polars as pl
@@ -84,3 +85,8 @@ class RunData:
     def series(self) -> tuple[Series, ...]:
         """The outcomes, lined up."""
         return series_of(self)
+
+    @cached_property
+    def people(self) -> Mapping[str, HumanAnalysis | str]:
+        """What the run's human studies found, by name; of a file that cannot be read, why."""
+        return read_analyses(self.folder)
