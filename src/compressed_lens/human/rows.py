@@ -201,7 +201,7 @@ def wanted(connection: Connection) -> dict[tuple[str, Kind], int]:
     return {(cell, kind): count for cell, kind, count in found}
 
 
-def read_ratings(connection: Connection) -> pl.DataFrame:
+def all_ratings(connection: Connection) -> pl.DataFrame:
     """Return every page that was answered, by rater and position."""
     found = connection.execute(
         sa.select(

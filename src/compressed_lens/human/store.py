@@ -274,7 +274,7 @@ class HumanStore(Entrance):
     def ratings(self) -> pl.DataFrame:
         """Return one row an answered page, attention checks among them; its columns are `rows.RATINGS`."""
         with self._database.reading() as connection:
-            return rows.read_ratings(connection)
+            return rows.all_ratings(connection)
 
     def note(self, what: str, detail: str = "") -> None:
         """Note an incident, without address or anything personal; the newest 10,000 are kept."""
