@@ -20,6 +20,8 @@ _GRADIENT = 1e-5
 _DIFFERENCE = 1e-4
 _NO_DEVIATION = 1e-4
 _SAME = 1e-12
+# Ratios of deviations beyond this leave no residual: raters who never disagree.
+_LARGEST = 1e4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +34,7 @@ class LinearFit:
         covariance: [p, p], of the coefficients; that of generalized least squares at the estimated deviations.
         deviations: Standard deviation of each grouping's intercepts; 0 is possible.
         residual: Standard deviation of the residuals.
-        converged: Whether the maximum was found; False without variation.
+        converged: Whether the maximum was found; False without variation, and where raters never disagree.
         values: Number of values.
         units: Levels of the smallest grouping, or values where there is none.
     """
@@ -94,7 +96,7 @@ def linear_mixed(values: ArrayLike, fixed: ArrayLike, groups: Sequence[ArrayLike
         groups: For each grouping (rater, item, text), [n] labels of any kind.
 
     Returns:
-        The fit. Without variation it has `converged` False and no intervals.
+        The fit. Without variation, or where raters never disagree, it has `converged` False and no intervals.
 
     Raises:
         DataError: Shapes that do not fit, values that are not finite, or no more values than effects.
@@ -241,6 +243,8 @@ def _minimize(criterion: RestrictedLikelihood, groupings: int) -> tuple[Array, b
         return np.zeros(0), True
 
     def objective(ratios: Array) -> tuple[float, Array]:
+        if np.abs(ratios).max() > _LARGEST:
+            return math.inf, np.zeros(groupings)
         here = criterion.at(ratios)
         return here.value, here.gradient
 
@@ -248,5 +252,5 @@ def _minimize(criterion: RestrictedLikelihood, groupings: int) -> tuple[Array, b
     result = minimize(objective, start, jac=True, method="BFGS", options={"gtol": _GRADIENT, "maxiter": _ITERATIONS})
     ratios = np.abs(np.asarray(result.x))
     gradient = criterion.at(ratios).gradient
-    found = bool(np.isfinite(gradient).all() and np.abs(gradient).max() < math.sqrt(_GRADIENT))
+    found = bool(np.abs(gradient).max() < math.sqrt(_GRADIENT) and ratios.max() < math.sqrt(_LARGEST))
     return np.where(ratios > _NO_DEVIATION, ratios, 0.0), found

@@ -12,6 +12,7 @@ Array = NDArray[np.float64]
 _STEPS = 60
 _HALVINGS = 30
 _SMALL_STEP = 1e-5
+_LARGEST = 1e3
 
 
 class OrdinalLikelihood:
@@ -41,7 +42,7 @@ class OrdinalLikelihood:
         """
         thresholds, slopes, deviations = np.split(parameters, np.cumsum(self.sizes)[:2])
         gaps = np.diff(thresholds)
-        if not np.isfinite(parameters).all() or (gaps <= 0).any():
+        if not np.abs(parameters).max() < _LARGEST or (gaps <= 0).any():
             return np.inf, np.zeros_like(parameters)
         fixed = self._rows @ slopes
         upper = np.append(thresholds, np.inf)[self._places]
@@ -111,7 +112,8 @@ class OrdinalLikelihood:
         above = np.bincount(self._places, by_upper, count)[:-1].astype(np.float64)
         below = np.bincount(self._places, by_lower, count)[1:].astype(np.float64)
         apart = np.concatenate([[0.0], self._between() / np.expm1(gaps), [0.0]])
-        return above + below - apart[:-1] + apart[1:]
+        slopes: Array = above + below - apart[:-1] + apart[1:]
+        return slopes
 
 
 def _logistic(values: Array) -> Array:

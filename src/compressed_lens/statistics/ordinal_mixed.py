@@ -26,6 +26,8 @@ _NO_DEVIATION = 1e-3
 # A direction of effects in which the farthest rating's predictor has a standard error of so many logits is unbounded.
 _UNBOUNDED = 40.0
 _LOADING = 1e-2
+# Intercepts that spread wider leave no doubt what anyone gives: raters who never disagree.
+_WIDEST = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,7 +164,8 @@ def ordinal_mixed(ratings: ArrayLike, fixed: ArrayLike, groups: Sequence[ArrayLi
         points: Highest point of the scale.
 
     Returns:
-        The fit. Without variation, or where the maximum was not found, it has `converged` False and no intervals.
+        The fit. Without variation, where raters never disagree, or where the maximum was not found, it has `converged`
+        False and no intervals.
 
     Raises:
         DataError: Shapes that do not fit, or ratings that are not whole numbers from 1 to `points`.
@@ -251,7 +254,7 @@ def _polish(likelihood: OrdinalLikelihood, found: Array) -> tuple[Array, Array |
     if not np.isfinite(information).all():
         return found, None
     values, vectors = np.linalg.eigh(information[np.ix_(free, free)])
-    if values[0] <= 0:
+    if values[0] <= 0 or found[sum(likelihood.sizes[:2]) :].max(initial=0.0) > _WIDEST:
         return found, None
     inverse = (vectors / values) @ vectors.T
     step = inverse @ gradient[free]
