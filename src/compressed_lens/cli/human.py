@@ -9,7 +9,10 @@ from compressed_lens.cli.lazy import LazyGroup
 COMMANDS = {
     "design": "human_design",
     "create": "human_create",
+    "links": "human_links",
     "serve": "human_serve",
+    "status": "human_status",
+    "withdraw": "human_withdraw",
 }
 """Command name to its module in this package, in the order of `clens human --help`."""
 
