@@ -137,12 +137,12 @@ def _hypothesis(item: int) -> str:
 
 
 def _put_variant(store: Store, model: str, position: int, variant: str) -> None:
-    bits = 16 if variant == "full" else int(variant.split("-")[1][0])
+    bits = int(variant.split("-")[1][0]) if variant[-3:] == "bit" else 16
     build, finding = f"b-{model}-{variant}", {"check": "repetition", "passed": True, "value": 0.0, "limit": 0.25,
                                               "message": "None.", "severity": "sound"}  # fmt: skip
     store.put_build(
         build, fingerprint=f"f-{model}-{variant}",
-        recipe={} if variant == "full" else {"technique": variant.split("-", maxsplit=1)[0], "bits": bits},
+        recipe={} if variant == "full" else {"method": variant.split("-", maxsplit=1)[0], "bits": bits},
         audit=None if variant == "full" else {"bits_per_weight": bits + 0.25, "layers": 42},
         integrity={"passed": True, "findings": [finding], "seconds": 2.0},
         bytes_on_disk=600_000 * bits, memory_bytes=900_000 * bits, loaded={"kernel": "dense", "device": "cpu"},

@@ -33,9 +33,10 @@ class Hints:
         models: set[str] = set()
         for model in run.study.models:
             models |= {model.name, PurePath(model.path or "").name}
-        techniques: set[str] = set()
-        for recipe in run.variants["recipe"].drop_nulls():
-            techniques.add(str(json.loads(recipe).get("method", "")))
+        told = [
+            json.loads(text) for text in (*run.variants["recipe"].drop_nulls(), *run.variants["audit"].drop_nulls())
+        ]
+        techniques = {str(one["method"]) for one in told if one and one.get("method") not in {None, "none"}}
         names = {name for name in (*models, *run.variants["variant"]) if not (name.isalpha() and name.islower())}
         families = {first.group() for name in models if (first := _FIRST_WORD.match(name))}
         return cls(

@@ -20,7 +20,7 @@ from compressed_lens.study.yaml import Document, parse_yaml, read_yaml
 
 PRESETS: Mapping[str, str] = {
     "paper": "2601.00282, section 5: 15 items of each kind, 2 ratings of each text, 15 texts a rater",
-    "pilot": "a rehearsal: 2 items of each kind, 2 ratings of each text, 12 texts a rater, items under several variants",
+    "pilot": "a rehearsal: 2 items of each kind, 2 ratings of each text, 12 a rater, several of an item",
 }
 """Name of a preset to what it is; the files of `human/designs`."""
 
