@@ -13,6 +13,8 @@ COMMANDS = {
     "serve": "human_serve",
     "status": "human_status",
     "withdraw": "human_withdraw",
+    "export": "human_export",
+    "import": "human_import",
 }
 """Command name to its module in this package, in the order of `clens human --help`."""
 
