@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -45,6 +46,8 @@ class Address:
         """Return whether a request with this Host is for us."""
         if self.url:
             return origin_of(f"{urlsplit(self.url).scheme}://{host}") == self.url
+        if not origin_of(f"http://{host}"):
+            return False
         name = host_name(host)
         if is_local(self.host):
             return is_local(name)
@@ -107,6 +110,7 @@ class Guard:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
         guarded = _with_headers(send, self._headers)
         hosts = values(scope, "host")
@@ -124,7 +128,11 @@ class Guard:
         except _Gone:
             return
         scope.setdefault("state", {})["body"] = body
-        await self._app(scope, receive, guarded)
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception as error:
+            # The application has answered. The traceback is logged without the message, which may hold what was sent.
+            _log(error)
 
     async def _let_in(self, scope: Message, receive: Receive, hosts: list[str]) -> bytes:
         """Return the body of a request that may be answered."""
@@ -148,6 +156,13 @@ class Guard:
         if body is None:
             raise _Refused("too-large", 413, "a body that is too large")
         return body
+
+
+def _log(error: Exception) -> None:
+    from loguru import logger
+
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("{}\n{}", type(error).__name__, where.rstrip())
 
 
 class _Refused(Exception):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
+
+from compressed_lens.errors import LensError
 
 _MOST_KEYS = 20_000
 
@@ -76,4 +79,5 @@ class Incidents:
         if not self._limit.take(what):
             return
         logger.warning("{}: {}", what, detail) if detail else logger.warning("{}", what)
-        self._note(what, detail)
+        with suppress(LensError):  # a database in trouble is told of elsewhere
+            self._note(what, detail)

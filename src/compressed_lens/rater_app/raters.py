@@ -150,13 +150,12 @@ class Raters:
         saved = self._store.save(
             visit.rater.id, page.position, values=chosen, comment=comment, seconds=seconds, form=form.id
         )
-        rater = self._store.rater(visit.rater.id)
-        if saved == "conflict" and rater.step in _ANSWERING:
-            page = self._store.page(rater.id, page.position)
+        if saved == "conflict":
+            if self._store.rater(visit.rater.id).step not in _ANSWERING:
+                return self._onward(visit)
+            page = self._store.page(visit.rater.id, page.position)
             return self._rating(visit, page, chosen, comment, conflict=True, status=409)
-        if rater.step in _ANSWERING and page.position < rater.pages:
-            return to(f"/rate/{page.position + 1}")
-        return to(self._door.address_of(rater))
+        return to(f"/rate/{page.position + 1}") if page.position < visit.rater.pages else self._onward(visit)
 
     def pause(self, request: Request) -> Response:
         """Show how to come back."""
