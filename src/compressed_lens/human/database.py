@@ -78,7 +78,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a connection whose queries see one moment."""
+        """Give a connection to read with."""
         with self._explained(), self._engine.begin() as connection:
             yield connection
 
@@ -162,7 +162,7 @@ def _sqlite(path: Path, *, new: bool) -> Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if problem != "ok":
-        raise RunError(f"{path} is damaged: {problem}.", fix="Restore it from a copy.")
+        raise RunError(f"{path} is damaged: {' '.join(problem.split())}.", fix="Restore it from a copy.")
     engine = sa.create_engine(
         "sqlite://", creator=connect, poolclass=sa.QueuePool, pool_size=_POOL, hide_parameters=True
     )
