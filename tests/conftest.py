@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.browser.chromium import launching
+from tests.postgres import database_url, postgres_server, postgres_url  # noqa: F401  (fixtures)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -45,12 +46,9 @@ def shared() -> Path:
 def browser() -> Iterator[Browser]:
     """Headless Chromium, one for the session: Playwright can be started only once in a thread."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
-    named = [os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
-    path = next((one for one in named if one), None)  # else the one that Playwright may have brought
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
     with playwright.sync_playwright() as driver:
         try:
-            started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"] if root else [])
+            started = driver.chromium.launch(**launching())
         except playwright.Error as error:
             pytest.skip(f"no browser: set CHROMIUM to one, or apt-get install chromium ({str(error).splitlines()[0]})")
         yield started
