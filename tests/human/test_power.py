@@ -1,0 +1,111 @@
+"""The precision of a planned study, against the textbook formula on its own assignment and simulated ratings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.human.paper_run import build_run
+
+from compressed_lens.human.design import Design, Sample
+from compressed_lens.human.plan import Plan, plan
+from compressed_lens.human.power import Assumed, precision
+from compressed_lens.human.reading import default_design
+from compressed_lens.runner.results import Run, load_run
+from compressed_lens.statistics import rating_spread
+
+ALPHA = {"explanation": 0.71, "counterfactual": 0.64}
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return load_run(build_run(tmp_path_factory.mktemp("paper") / "run"))
+
+
+def made(run: Run, **sample: object) -> Plan:
+    return plan(run, Design(sample=Sample.model_validate(sample), questionnaire=default_design().questionnaire))
+
+
+def rows(of: Plan, kind: str) -> list[tuple[str, str, str, str, str]]:
+    """Return (rater, item, text, model, variant) of every planned rating of a kind."""
+    texts = {text.id: text for text in of.texts}
+    return [
+        (rater, text.item, text.id, text.model, text.variant)
+        for rater, pages in of.pages.items()
+        for page in pages
+        if page.text is not None and (text := texts[page.text]).shown.kind == kind
+    ]
+
+
+def dummies(labels: list[str]) -> NDArray[np.float64]:
+    return np.array([[label == level for level in sorted(set(labels))] for label in labels], dtype=float)
+
+
+@pytest.mark.parametrize("kind", ["explanation", "counterfactual"])
+def test_the_error_is_that_of_generalized_least_squares_by_the_textbook(paper: Run, kind: str) -> None:
+    planned = made(paper, models=["Qwen2.5-7B-Instruct", "Qwen2.5-72B-Instruct"], items=6, per_rater=9)
+    own = rows(planned, kind)
+    spread = rating_spread(1.0, ALPHA[kind], severity=0.3, item=0.5)
+    covariance = spread.residual**2 * np.eye(len(own))
+    for place, deviation in enumerate(spread.deviations):
+        columns = dummies([row[place] for row in own])
+        covariance += deviation**2 * columns @ columns.T
+    cells = sorted({row[3:] for row in own})
+    fixed = np.array([[row[3:] == cell for cell in cells] for row in own], dtype=float)
+    inverse = np.linalg.inv(fixed.T @ np.linalg.inv(covariance) @ fixed)
+    found = {row["variant"]: row for row in precision(planned).filter(kind=kind).iter_rows(named=True)}
+    assert set(found) == {"gptq-4bit", "gptq-8bit", "awq-4bit"}
+    for variant, row in found.items():
+        weights = np.array([{variant: 0.5, "full": -0.5}.get(cell[1], 0.0) for cell in cells])
+        assert row["error"] == pytest.approx(np.sqrt(weights @ inverse @ weights), rel=1e-8)
+        assert (row["ratings"], row["items"]) == (2 * 6 * 2, 6)
+
+
+def test_simulated_ratings_spread_as_told(paper: Run) -> None:
+    planned = made(paper, models=["Qwen2.5-7B-Instruct"])
+    own = rows(planned, "explanation")
+    spread = rating_spread(1.0, ALPHA["explanation"], severity=0.3, item=0.5)
+    groups = [dummies([row[place] for row in own]) for place in range(3)]
+    rng = np.random.default_rng(1)
+    trials = 4_000
+    ratings = spread.residual * rng.standard_normal((trials, len(own)))
+    for columns, deviation in zip(groups, spread.deviations, strict=True):
+        ratings += deviation * rng.standard_normal((trials, columns.shape[1])) @ columns.T
+    variants = np.array([row[4] for row in own])
+    # Plain means are a little worse than weighted ones, and never better.
+    plain = ratings[:, variants == "gptq-4bit"].mean(axis=1) - ratings[:, variants == "full"].mean(axis=1)
+    (row,) = precision(planned).filter(kind="explanation", variant="gptq-4bit").iter_rows(named=True)
+    assert plain.std() * 0.8 < row["error"] < plain.std() * 1.03
+
+
+def test_the_paper_s_design_shows_less_than_half_a_point(paper: Run) -> None:
+    found = precision(made(paper))
+    assert Counter(found["kind"]) == {"explanation": 3, "counterfactual": 3}
+    assert found["ratings"].to_list() == [90] * 6
+    assert all(0.40 < value < 0.46 for value in found["detectable"])
+    assert all(0.45 < value < 0.55 for value in found["power 0.3"])
+    assert all(0.87 < value < 0.93 for value in found["power 0.5"])
+
+
+def test_more_ratings_and_more_items_show_more(paper: Run) -> None:
+    def worst(assumed: Assumed | None = None, **sample: object) -> float:
+        planned = made(paper, models=["Qwen2.5-7B-Instruct"], **sample)
+        return max(float(value) for value in precision(planned, assumed=assumed)["detectable"])
+
+    base = worst(items=8)
+    assert worst(items=16) < base
+    assert worst(items=8, ratings=4) < base
+    assert worst(Assumed(sd=0.5), items=8) == pytest.approx(base / 2)
+
+
+def test_one_item_shows_nothing(paper: Run) -> None:
+    found = precision(made(paper, items=1, same_item=True))
+    assert found["detectable"].null_count() == len(found) == 6
+
+
+def test_models_without_a_variant_are_left_out_of_its_figure(tmp_path: Path) -> None:
+    only_full = load_run(build_run(tmp_path / "run", models=1, variants=("full",), items=12))
+    assert precision(made(only_full, items=4)).is_empty()
