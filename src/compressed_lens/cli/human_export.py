@@ -46,12 +46,13 @@ def export(
     from compressed_lens.human.database import database_url
     from compressed_lens.human.exchange import EXCHANGES
     from compressed_lens.human.exchange.ratings import write_new
+    from compressed_lens.human.folder import study_folder
     from compressed_lens.human.store import HumanStore
 
     exchange = EXCHANGES.get(to)
     if to != "csv" and (unblind or parquet):
         raise StudyError(f"--unblind and --parquet are about ratings, and {to} gets none.", fix="Use --to csv.")
-    folder = run / "human" / name
+    folder = study_folder(run, name)
     with HumanStore.open(database_url(folder, database)) as store:
         languages = store.questionnaire.languages
         chosen = language or languages[0]

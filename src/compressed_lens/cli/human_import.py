@@ -40,10 +40,11 @@ def import_ratings(
     from compressed_lens.human.database import database_url
     from compressed_lens.human.exchange import EXCHANGES
     from compressed_lens.human.exchange.bring import bring
+    from compressed_lens.human.folder import study_folder
     from compressed_lens.human.store import HumanStore
 
     exchange = EXCHANGES.get(form)
-    with HumanStore.open(database_url(run / "human" / name, database)) as store:
+    with HumanStore.open(database_url(study_folder(run, name), database)) as store:
         done = bring(store, exchange.read(ratings, store.questionnaire), source=form)
     show(f"{done.new} new ratings, {done.known} known before, of {done.raters} raters")
     for place in done.incomplete[:_MOST_PLACES]:

@@ -14,6 +14,7 @@ import polars as pl
 from compressed_lens.errors import RunError
 from compressed_lens.human.exchange.base import CHECK
 from compressed_lens.human.exchange.csv import table
+from compressed_lens.human.folder import read_key
 
 COLUMNS = pl.Schema(
     {
@@ -56,12 +57,9 @@ def with_key(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     """Return a table with a column `text` and model, variant, task, analysis and item of each, from the study's key.
 
     Raises:
-        RunError: The folder has no key, or the key lacks a text.
+        RunError: The key is missing, or lacks a text.
     """
-    try:
-        key = pl.read_csv(folder / "key.csv", infer_schema=False).select(_KEY)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{folder / 'key.csv'} cannot be read.", fix="Restore it from a copy.") from error
+    key = read_key(folder).select(_KEY)
     texts = frame.filter(~pl.col("text").str.starts_with(f"{CHECK}-"))["text"]
     strange = sorted(set(texts) - set(key["text"]))
     if strange:
@@ -74,7 +72,7 @@ def with_key(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 def csv_of(frame: pl.DataFrame) -> str:
     """Return a table as CSV whose comments and texts no spreadsheet takes for formulas."""
-    return table(frame.columns, frame.rows())
+    return table(frame.columns, frame.with_columns(pl.col(pl.Boolean).cast(pl.String)).rows())
 
 
 def parquet_of(frame: pl.DataFrame) -> bytes:
