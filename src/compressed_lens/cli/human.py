@@ -15,6 +15,7 @@ COMMANDS = {
     "withdraw": "human_withdraw",
     "export": "human_export",
     "import": "human_import",
+    "analyze": "human_analyze",
 }
 """Command name to its module in this package, in the order of `clens human --help`."""
 
