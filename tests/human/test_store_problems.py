@@ -241,3 +241,15 @@ def test_a_user_without_rights(postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"DROP OWNED BY {name}")
         admin.execute(f"DROP ROLE {name}")
+
+
+def test_several_studies_in_schemas_of_one_database(postgres_url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("CREATE SCHEMA second")
+    other = f"{postgres_url}?options=-csearch_path%3Dsecond"
+    with HumanStore.create(postgres_url, blinded()) as first, HumanStore.create(other, blinded(raters=7)) as second:
+        second.note("here")
+        assert (len(first.raters()), len(second.raters())) == (4, 7)
+        assert first.incidents() == ()
