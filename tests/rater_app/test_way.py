@@ -1,0 +1,79 @@
+"""The way through a study: steps, changes of mind, languages, double clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from tests.rater_app.people import Person, Study, form_of
+
+from compressed_lens.human.store import HumanStore
+
+
+@pytest.fixture
+def person(study: Study) -> Person:
+    return Person(study)
+
+
+def test_pages_can_be_changed_until_the_end(study: Study, person: Person) -> None:
+    page = person.begin("R28")
+    for position in range(1, 7):
+        page = person.get(person.rate(position, form_of(page), 3).headers["location"])
+    assert page.url.path == "/comments"
+    earlier = person.get("/rate/2")
+    assert earlier.text.count(" checked") >= 2, "what was chosen is shown"
+    assert person.rate(2, form_of(earlier), 5).headers["location"] == "/rate/3"
+    last = person.get("/rate/6")
+    assert person.rate(6, form_of(last), 1).headers["location"] == "/comments"
+    form = person.form("/comments")
+    assert person.send("/comments", form=form, comment="fine").headers["location"] == "/done"
+    assert person.send("/comments", form=form, comment="other").headers["location"] == "/done"
+    for path in ("/rate/2", "/comments", "/consent", "/"):
+        assert person.get(path).url.path == "/done", path
+    late = person.rate(2, form_of(earlier), 1)
+    assert (late.status_code, late.headers["location"]) == (303, "/done")
+    with study.store() as store:
+        rater = store.rater("R28")
+        assert (rater.step, rater.comment, rater.answered) == ("done", "fine", 6)
+        points = {row["position"]: (row["values"], row["revisions"]) for row in of(store, "R28")}
+    assert points[2] == ('{"trustworthiness": 5, "coherence": 5}', 1)
+    assert Person(study).enter("R28").url.path == "/done", "the link still leads there"
+
+
+def of(store: HumanStore, rater: str) -> Iterator[dict[str, object]]:
+    return (row for row in store.ratings().iter_rows(named=True) if row["rater"] == rater)
+
+
+def test_who_declines_stays_out(study: Study, person: Person) -> None:
+    form = form_of(person.enter("R29"))
+    assert person.send("/consent", form=form, answer="decline").headers["location"] == "/declined"
+    assert person.send("/consent", form=form, answer="agree").headers["location"] == "/declined", "too late"
+    assert person.get("/rate/1").url.path == "/declined"
+
+
+def test_the_language_is_kept(study: Study) -> None:
+    person = Person(study)
+    person.client.headers["accept-language"] = "fr, de-AT;q=0.8, en;q=0.5"
+    assert '<html lang="de"' in person.enter("R30").text
+    switched = person.ask("GET", "/consent?lang=en")
+    assert (switched.status_code, switched.headers["location"]) == (303, "/consent")
+    assert '<html lang="en"' in person.get("/consent").text
+    assert '<html lang="en"' in person.get("/consent?lang=xx").text
+    assert '<html lang="de"' in person.ask("GET", "/nothing").text, "no session is asked for a page that is not there"
+
+
+def test_clicking_twice_at_once_is_one_rating(study: Study, person: Person) -> None:
+    form = form_of(person.begin("R31"))
+    cookies = dict(person.client.cookies)
+
+    def click(_: int) -> int:
+        fields = {"form": form, "r-trustworthiness": "4", "r-coherence": "2"}
+        origin = {"origin": study.server.address}
+        return httpx.post(f"{study.server.address}/rate/1", data=fields, headers=origin, cookies=cookies).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(click, range(16))) == {303}
+    with study.store() as store:
+        assert [(row["position"], row["revisions"]) for row in of(store, "R31")] == [(1, 0)]
