@@ -70,7 +70,7 @@ def export(
     if unblind:
         progress_line("warning: these files tell which model and variant wrote a text; keep them from raters.")
     else:
-        show(exchange.steps)
+        show(f"{exchange.steps} (docs/human-exchange.md)")
 
 
 def _tables(

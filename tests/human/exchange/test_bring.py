@@ -50,6 +50,7 @@ def test_potatos_ratings_are_held_and_twice_changes_nothing(store: HumanStore) -
     again = bring(store, gathered("potato"), source="potato")
     assert (again.new, again.known) == (0, 8)
     assert store.ratings().equals(before)
+    assert [told[1:] for told in store.incidents()] == [("imported", "8 ratings from potato")]
 
 
 def test_the_same_from_two_tools_is_known_and_the_rest_is_added(store: HumanStore) -> None:

@@ -62,7 +62,7 @@ def test_potato_gets_each_raters_own_order() -> None:
     assert config["assignment_strategy"] == "batch"
     assert {group["name"]: group["instances"] for group in groups} == ORDERS
     assert all(group["annotators"] == [group["name"]] for group in groups)
-    assert config["num_annotators_per_item"] == 2
+    assert (config["num_annotators_per_item"], config["max_annotations_per_user"]) == (2, 4)
     items = [json.loads(line) for line in files("potato")["data/items.jsonl"].splitlines()]
     assert sorted(item["id"] for item in items) == sorted({page for order in ORDERS.values() for page in order})
     assert {phase["file"] for name, phase in config["phases"].items() if name != "order"} < set(files("potato"))

@@ -38,7 +38,7 @@ def bring(store: HumanStore, gathered: Iterable[Gathered], *, source: str) -> Br
     Args:
         store: The study's database.
         gathered: What `Exchange.read` returned. Pages without any point are passed over.
-        source: Name of the format, kept with each rating.
+        source: Name of the format, noted among the incidents with the number of new ratings.
 
     Raises:
         DataError: A page is not in the assignment of its rater, a rater has withdrawn (or declined, or was excluded),
@@ -73,6 +73,8 @@ def bring(store: HumanStore, gathered: Iterable[Gathered], *, source: str) -> Br
         )
         if saved == "conflict":
             raise _refusal([one], "was answered meanwhile, and stays", "Import again.")
+    if fresh:
+        store.note("imported", f"{len(fresh)} ratings from {source}")
     return Brought(
         new=len(fresh),
         known=len(complete) - len(fresh),

@@ -36,7 +36,7 @@ class LabelStudio(Exchange):
     """A project a rater: the community edition assigns no tasks to people, and shows them in the order of the file."""
 
     name = "label-studio"
-    steps = "one project a rater: labeling.xml, instructions.html, tasks/R01.json, ... (docs/human-exchange.md)"
+    steps = "one project a rater: labeling.xml, instructions.html, tasks/R01.json, ..."
 
     def files(self, blinded: Blinded, *, language: str) -> dict[str, str]:
         """Return labeling.xml, instructions.html (with the consent) and tasks/RATER.json."""

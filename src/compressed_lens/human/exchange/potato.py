@@ -45,9 +45,7 @@ class Potato(Exchange):
     """A folder for `potato start`; raters log in under their names of the assignment."""
 
     name = "potato"
-    steps = (
-        "potato start FOLDER/config.yaml --host 127.0.0.1; raters register as R01, R02, ... (docs/human-exchange.md)"
-    )
+    steps = "in the folder: potato start config.yaml --host 127.0.0.1; raters register as R01, R02, ..."
 
     def files(self, blinded: Blinded, *, language: str) -> dict[str, str]:
         """Return the project: config.yaml, data/items.jsonl, and the pages before the first item."""
@@ -107,6 +105,7 @@ def _config(blinded: Blinded, language: str) -> dict[str, Any]:
         "user_config": {"allow_all_users": True, "users": []},
         "assignment_strategy": "batch",
         "num_annotators_per_item": max(readers.values(), default=1),
+        "max_annotations_per_user": max(map(len, orders.values()), default=1),
         "batch_assignment": {
             "groups": [
                 {"name": rater, "annotators": [rater], "instances": instances} for rater, instances in orders.items()
