@@ -62,11 +62,13 @@ class Values(HTMLParser):
 def leaks(answer: httpx.Response, words: re.Pattern[str]) -> list[str]:
     """Return what an answer tells in its head, address or body."""
     head = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
-    values = Values()
-    if answer.headers.get("content-type", "").startswith("text/html"):
-        values.feed(answer.text)
     found = words.findall(f"{head}\n{answer.request.url}\n{answer.text}")
-    return found + [f"full in {place}" for place in (head, *(values.found or [answer.text])) if FULL.search(place)]
+    places = [head, answer.text]
+    if answer.headers.get("content-type", "").startswith("text/html"):
+        values = Values()
+        values.feed(answer.text)
+        places = [head, *values.found]
+    return found + [f"full in {place}" for place in places if FULL.search(place)]
 
 
 def any_of(words: Collection[str]) -> re.Pattern[str]:
