@@ -162,3 +162,25 @@ def test_kappa_leaves_out_missing_ratings_and_refuses_nonsense() -> None:
         cohen_kappa([1, 2], [1])
     with pytest.raises(DataError, match="One of: none"):
         cohen_kappa([1], [1], weights="cubic")  # type: ignore[arg-type]
+
+
+def test_texts_of_one_item_are_resampled_together() -> None:
+    generator = np.random.default_rng(4)
+    units = 60
+    quality = generator.normal(3, 1, units)
+    ratings = np.clip(np.round(quality + generator.normal(0, 0.7, (2, units))), 1, 5)
+    alone = alpha_interval(ratings, seed=1)
+    same = alpha_interval(ratings, clusters=np.arange(units), seed=1)
+    assert (same.low, same.high, same.units) == (pytest.approx(alone.low), pytest.approx(alone.high), units)
+    # Four copies of every unit tell nothing new, and a bootstrap that knows them as one item finds that.
+    copies = np.tile(ratings, 4)
+    known = alpha_interval(copies, clusters=np.tile([f"item {n}" for n in range(units)], 4), seed=1)
+    naive = alpha_interval(copies, seed=1)
+    assert known.high - known.low == pytest.approx(alone.high - alone.low, rel=0.05)
+    assert naive.high - naive.low == pytest.approx((alone.high - alone.low) / 2, rel=0.1)
+    assert (known.units, known.dropped) == (units, 0)
+    holes = copies.copy()
+    holes[0, 0] = np.nan
+    assert alpha_interval(holes, clusters=np.tile(np.arange(units), 4), seed=1).dropped == 1
+    with pytest.raises(DataError, match="cluster labels"):
+        alpha_interval(ratings, clusters=np.arange(3), seed=1)

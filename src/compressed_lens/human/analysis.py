@@ -191,22 +191,23 @@ def agreement(long: pl.DataFrame, *, seed: int) -> pl.DataFrame:
         if len(parts) > 1:
             parts[TOGETHER] = own.with_columns(text=own["text"] + "\n" + own["dimension"])
         for dimension, part in parts.items():
-            table = _table(part)
+            table, items = _table(part)
             for level in ("ordinal", "interval"):
-                found = alpha_interval(table, level=level, seed=seed)
-                sizes = (len(table), found.units, found.n)
+                # Texts of one item are rated alike under every variant, so items are resampled.
+                found = alpha_interval(table, level=level, clusters=items, seed=seed)
+                sizes = (len(table), table.shape[1] - found.dropped, found.n)
                 figures = (found.estimate, found.low, found.high, PUBLISHED[kind])
                 rows.append((kind, dimension, level, *sizes, *figures))
     return frame("agreement", rows)
 
 
-def _table(part: pl.DataFrame) -> np.ndarray[Any, Any]:
-    """Return ratings as [raters, texts], NaN where missing."""
+def _table(part: pl.DataFrame) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return ratings as [raters, texts], NaN where missing, and the item of each text."""
     raters, row = np.unique(part["rater"].to_numpy(), return_inverse=True)
-    texts, column = np.unique(part["text"].to_numpy(), return_inverse=True)
+    texts, first, column = np.unique(part["text"].to_numpy(), return_index=True, return_inverse=True)
     table = np.full((len(raters), len(texts)), np.nan)
     table[row, column] = part["rating"].to_numpy()
-    return table
+    return table, (part["task"] + "\n" + part["item"]).to_numpy()[first]
 
 
 def _present(long: pl.DataFrame) -> list[Kind]:

@@ -47,6 +47,7 @@ def alpha_interval(
     ratings: ArrayLike,
     *,
     level: Level = "ordinal",
+    clusters: ArrayLike | None = None,
     replicates: int = 1000,
     confidence: float = 0.95,
     method: AlphaMethod = "studentized",
@@ -61,13 +62,19 @@ def alpha_interval(
     Args:
         ratings: As for `krippendorff_alpha`.
         level: As for `krippendorff_alpha`.
-        replicates: Bootstrap resamples of units.
+        clusters: Label of each unit, shape [units], where several belong together, such as the texts on one item: whole
+            clusters are resampled.
+        replicates: Bootstrap resamples of units, or of clusters.
         confidence: Nominal coverage.
         method: "studentized" or "percentile".
         seed: Seed of the resampling.
 
     Returns:
-        The interval; `n` counts the ratings of units with two or more, `dropped` the units without.
+        The interval; `n` counts the ratings of units with two or more, `dropped` the units without, `units` the units
+        (or clusters) that were resampled.
+
+    Raises:
+        DataError: As for `krippendorff_alpha`; not one label for each unit; or a setting is out of range.
 
     Source: Krippendorff 2011; Davison and Hinkley 1997, sections 2.7 and 5.2.1.
     """
@@ -75,11 +82,12 @@ def alpha_interval(
     if method not in {"studentized", "percentile"}:
         raise DataError(f"Alpha has no interval '{method}'.", fix="One of: studentized, percentile.")
     table = _table(ratings, level)
-    units = table.shape[1]
+    labels = None if clusters is None else _labels(ratings, clusters)
+    units = table.shape[1] if labels is None else int(labels.max(initial=-1)) + 1
     estimate = _alpha(table, level)
     low = high = float("nan")
     if units >= _TWO and not math.isnan(estimate):
-        sample = _Units(table, level)
+        sample = _Units(table, level, labels)
         (own,), (error,) = sample.distance(np.ones((1, units)))
         drawn = [sample.distance(weights) for _, weights in resamples(units, replicates, seed)]
         distances, errors = (np.concatenate(part) for part in zip(*drawn, strict=True))
@@ -103,7 +111,7 @@ def alpha_interval(
         low=low,
         high=high,
         n=int((~np.isnan(table)).sum()),
-        dropped=np.asarray(ratings).shape[1] - units,
+        dropped=np.asarray(ratings).shape[1] - table.shape[1],
         units=units,
         confidence=confidence,
         method="none" if math.isnan(low) else method,
@@ -160,6 +168,16 @@ def _table(ratings: ArrayLike, level: Level) -> Floats:
     return table[:, (~np.isnan(table)).sum(axis=0) >= _TWO]
 
 
+def _labels(ratings: ArrayLike, clusters: ArrayLike) -> NDArray[np.intp]:
+    """Return the number of the cluster of each unit with at least two ratings."""
+    table, labels = np.asarray(ratings, dtype=np.float64), np.asarray(clusters)
+    if labels.shape != table.shape[1:]:
+        raise DataError(
+            f"{table.shape[1]} units have cluster labels of shape {labels.shape}.", fix="Pass one label for each unit."
+        )
+    return np.unique(labels[(~np.isnan(table)).sum(axis=0) >= _TWO], return_inverse=True)[1]
+
+
 def _alpha(table: Floats, level: Level) -> float:
     """Return alpha of units that all have two ratings or more, in time linear in the ratings.
 
@@ -195,17 +213,23 @@ def _alpha(table: Floats, level: Level) -> float:
 class _Units:
     """Units by how often each value was given: log(1 - alpha) and its standard error under any weights of the units.
 
+    With labels of clusters the weights are of these, and so is the standard error.
+
     1 - alpha is (N - 1) O / E with N ratings, observed O (sum over units) and expected E. Values have places p, the
     values themselves or, for ordinal ratings, their mean ranks; then O and E are spreads of places.
     """
 
-    def __init__(self, table: Floats, level: Level) -> None:
+    def __init__(self, table: Floats, level: Level, labels: NDArray[np.intp] | None = None) -> None:
         given = ~np.isnan(table)
         self._values, code = np.unique(table[given], return_inverse=True)
         every = np.zeros((table.shape[1], len(self._values)))
         np.add.at(every, (np.nonzero(given)[1], code), 1.0)
         # Units that got the same ratings are one unit of more weight: of ratings of 1 to 5 there are few kinds.
         self._given, kind = np.unique(every, axis=0, return_inverse=True)
+        self._members: Floats | None = None
+        if labels is not None:
+            self._members = np.zeros((int(labels.max(initial=-1)) + 1, len(self._given)))
+            np.add.at(self._members, (labels, kind.reshape(-1)), 1.0)
         self._order = np.argsort(kind.reshape(-1), kind="stable")
         self._starts = np.flatnonzero(np.diff(kind.reshape(-1)[self._order], prepend=-1))
         self._size = self._given.sum(axis=1)
@@ -213,7 +237,11 @@ class _Units:
 
     def distance(self, weights: Floats) -> tuple[Floats, Floats]:
         """Return log(1 - alpha) and its standard error for each row of weights [r, units]; NaN where undefined."""
-        weights = np.add.reduceat(weights[:, self._order], self._starts, axis=1)
+        drawn = weights
+        if self._members is None:
+            weights = np.add.reduceat(weights[:, self._order], self._starts, axis=1)
+        else:
+            weights = weights @ self._members
         size, counts = self._size, weights @ self._given
         number = (weights @ size)[:, None]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -224,6 +252,8 @@ class _Units:
             total = np.where(total > _NOTHING * expected / number, total, 0.0)
             distance = np.log((number - 1) * total / expected)[:, 0]
             influence = size / (number - 1) + by_observed / total - by_expected / expected
+            if self._members is not None:
+                weights, influence = drawn, influence @ self._members.T
             mean = (weights * influence).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
             return distance, np.sqrt((weights * (influence - mean) ** 2).sum(axis=1))
 
