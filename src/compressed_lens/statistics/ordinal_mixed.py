@@ -49,6 +49,7 @@ class OrdinalFit:
         converged: Whether the maximum was found and every effect is finite there (no separation).
         ratings: Number of ratings.
         units: Levels of the smallest grouping, or ratings where there is none.
+        freedom: Degrees of freedom of the intervals: levels of the smallest grouping - 1; infinite without groupings.
     """
 
     points: tuple[int, ...]
@@ -61,6 +62,7 @@ class OrdinalFit:
     converged: bool
     ratings: int
     units: int
+    freedom: float
     _effects: FixedEffects
     _unbounded: Array
     _joint: Array
@@ -143,7 +145,7 @@ class OrdinalFit:
         return wald_interval(
             estimate,
             error,
-            freedom=math.inf,
+            freedom=self.freedom,
             confidence=confidence,
             n=self.ratings,
             units=self.units,
@@ -155,7 +157,9 @@ def ordinal_mixed(ratings: ArrayLike, fixed: ArrayLike, groups: Sequence[ArrayLi
     """Fit a cumulative-link (logit) mixed model with crossed random intercepts by maximum likelihood.
 
     The integral over random effects is Laplace's approximation. Covariances are the inverse of the observed information
-    of all parameters, thresholds and deviations included.
+    of all parameters, thresholds and deviations included. Such standard errors are some percent too small at the size of
+    such studies: intervals have Student's quantile with the levels of the smallest grouping, less one, as its degrees of
+    freedom.
 
     Args:
         ratings: [n], whole numbers from 1 to `points`.
@@ -204,6 +208,7 @@ def ordinal_mixed(ratings: ArrayLike, fixed: ArrayLike, groups: Sequence[ArrayLi
         converged=converged,
         ratings=len(values),
         units=min(intercepts.levels, default=len(values)),
+        freedom=min(intercepts.levels, default=math.inf) - 1,
         _effects=effects,
         _unbounded=unbounded,
         _joint=joint,
