@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -121,6 +122,19 @@ def test_tables_of_something_else_are_left_alone(postgres_url: str) -> None:
         HumanStore.open(postgres_url)
 
 
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "songs.sqlite"
+    _sql("CREATE TABLE raters(song)", "INSERT INTO raters VALUES ('one')")(path)
+    path.chmod(0o644)
+    before = path.read_bytes()
+    with pytest.raises(RunError, match="'raters' of something else"):
+        HumanStore.create(sqlite_url(path), blinded())
+    with pytest.raises(RunError, match="not written by"):
+        HumanStore.open(sqlite_url(path))
+    assert path.read_bytes() == before and path.stat().st_mode & 0o777 == 0o644
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_study_that_cannot_be_made_leaves_nothing(database_url: str) -> None:
     sound = blinded()
     broken = replace(sound, pages={**sound.pages, "R09": (Planned(position=1, text="t999", expected=None),)})
@@ -157,6 +171,18 @@ def test_a_file_that_another_program_holds(path: Path, monkeypatch: pytest.Monke
         other.close()
         store.note("anything")
         assert len(store.incidents()) == 1
+
+
+def test_withdrawing_does_not_wait_for_a_reader(path: Path) -> None:
+    with HumanStore.open(sqlite_url(path)) as store:
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM raters").fetchall()
+        began = time.monotonic()
+        store.withdraw("R01")
+        assert time.monotonic() - began < 20
+        reader.close()
+        assert store.rater("R01").step == "withdrawn"
 
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,16 +15,15 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from compressed_lens.errors import DependencyError, RunError, StudyError
+from compressed_lens.human import tables
 
 FILE = "ratings.sqlite"
 ENVIRONMENT = "CLENS_HUMAN_DATABASE"
 
-APPLICATION_ID = 0x636C6875
-"""`clhu` in ASCII: tells our SQLite files from any other."""
-
 _BUSY_SECONDS = 30
+_PATIENCE_MS = 1_000
 _CONNECT_SECONDS = 10
-_ADVISORY_LOCK = APPLICATION_ID
+_ADVISORY_LOCK = 0x636C6875  # `clhu` in ASCII
 _DRIVER = "postgresql+psycopg"
 _POOL = 10
 
@@ -65,8 +65,10 @@ class Database:
         if parsed.get_backend_name() == "sqlite":
             path = Path(parsed.database or "").absolute()
             self.name = str(path)
+            self._connect = partial(_connect, path)
             with self._explained():
-                self._engine = _sqlite(path, new=new)
+                _prepare(path, new=new)
+            self._engine = _sqlite(self._connect)
             # SQLite lets one write and has the others ask again and again; in a queue of our own nobody starves.
             self._writing = threading.Lock()
         else:
@@ -99,8 +101,9 @@ class Database:
     def forget(self) -> None:
         """Take what was deleted out of SQLite's log as well, unless another process is reading it just now."""
         if self.is_sqlite:
-            with self._explained(), self._writing, self._engine.connect() as connection:
-                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with self._explained(), self._writing, _closing(self._connect()) as connection:
+                connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close every connection."""
@@ -136,33 +139,46 @@ def _parse(url: str) -> URL:
 _FORMS = "Give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."
 
 
-def _sqlite(path: Path, *, new: bool) -> Engine:
+def _prepare(path: Path, *, new: bool) -> None:
+    """Make the file where it is wanted, and check it; one with other tables than ours is not touched."""
     if new:
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            path.chmod(0o600)
-        except OSError as error:
-            raise RunError(f"Cannot write {path}: {error.strerror}.", fix="Check disk and permissions.") from error
+        _make(path)
     elif not path.is_file():
         raise RunError(f"There are no ratings at {path}.", fix="Make a human study with `clens human create RUN`.")
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?mode=rw",
-            uri=True,
-            timeout=_BUSY_SECONDS,
-            isolation_level=None,  # BEGIN is ours, below
-            check_same_thread=False,
-        )
-        for setting in ("foreign_keys = ON", "synchronous = FULL", "secure_delete = ON"):
-            connection.execute(f"PRAGMA {setting}")
-        return connection
-
-    with _closing(connect()) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
+    with _closing(_connect(path)) as connection:
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not names or names >= set(tables.metadata.tables):
+            connection.execute("PRAGMA journal_mode = WAL")
         problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if problem != "ok":
         raise RunError(f"{path} is damaged: {' '.join(problem.split())}.", fix="Restore it from a copy.")
+
+
+def _make(path: Path) -> None:
+    """Make an empty file that its owner alone can read; a file that is there stays, and an empty one is closed up."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(descriptor).st_size == 0:
+            os.fchmod(descriptor, 0o600)
+        os.close(descriptor)
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error.strerror}.", fix="Check disk and permissions.") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,  # BEGIN is ours, below
+        check_same_thread=False,
+    )
+    for setting in ("foreign_keys = ON", "synchronous = FULL", "secure_delete = ON"):
+        connection.execute(f"PRAGMA {setting}")
+    return connection
+
+
+def _sqlite(connect: Callable[[], sqlite3.Connection]) -> Engine:
     engine = sa.create_engine(
         "sqlite://", creator=connect, poolclass=sa.QueuePool, pool_size=_POOL, hide_parameters=True
     )

@@ -10,6 +10,7 @@ import polars as pl
 from compressed_lens.errors import RunError
 
 KEY = ("text", "cell", "kind", "model", "variant", "task", "analysis", "item")
+ASSIGNMENT = ("rater", "position", "text")
 _COPY = "Restore it from a copy."
 
 

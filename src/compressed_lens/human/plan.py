@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -18,13 +19,12 @@ from compressed_lens.errors import RunError, StudyError
 from compressed_lens.human.assignment import Unit, assign, raters_for
 from compressed_lens.human.database import ENVIRONMENT, FILE, sqlite_url
 from compressed_lens.human.design import POINTS, Design, Questionnaire, Shown
+from compressed_lens.human.folder import ASSIGNMENT, KEY
 from compressed_lens.human.reading import design_yaml
 from compressed_lens.human.store import HumanStore
 from compressed_lens.human.texts import LeftOut, Text, draw
 from compressed_lens.runner.results import Run, load_run
 
-KEY = ("text", "cell", "kind", "model", "variant", "task", "analysis", "item")
-ASSIGNMENT = ("rater", "position", "text")
 LEFT_OUT = ("task", "kind", "item", "model", "variant", "reason")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 
@@ -200,8 +200,7 @@ def _fewest(units: Sequence[Unit], ratings: int, same_item: bool) -> int:
     """Return how many raters it takes at least that nobody sees an item (or a text) twice."""
     if same_item:
         return ratings
-    items = [unit.item for unit in units]
-    return ratings * max(items.count(item) for item in set(items))
+    return ratings * max(Counter(unit.item for unit in units).values())
 
 
 def _with_checks(order: Sequence[str], questionnaire: Questionnaire, rng: np.random.Generator) -> tuple[Planned, ...]:

@@ -11,7 +11,7 @@ import polars as pl
 from compressed_lens.errors import RunError
 from compressed_lens.human.database import database_url
 from compressed_lens.human.design import Design
-from compressed_lens.human.folder import read_key, read_table
+from compressed_lens.human.folder import ASSIGNMENT, read_key, read_table
 from compressed_lens.human.reading import read_design
 from compressed_lens.human.store import HumanStore, Rater
 
@@ -38,7 +38,6 @@ LONG = pl.Schema(
 CHECKS = pl.Schema({"rater": pl.String, "checks": pl.Int64, "failed": pl.Int64, "finished": pl.Boolean})
 """Columns of `HumanRatings.checks`."""
 
-_ASSIGNMENT = ("rater", "position", "text")
 _FINISHED = ("comments", "done")
 
 
@@ -71,7 +70,7 @@ def read_ratings(folder: Path, database: str | None = None) -> HumanRatings:
     """
     design = read_design(folder / "design.yaml")
     key = read_key(folder)
-    assignment = read_table(folder / "assignment.csv", _ASSIGNMENT)
+    assignment = read_table(folder / "assignment.csv", ASSIGNMENT)
     with HumanStore.open(database_url(folder, database)) as store:
         answered, raters = store.ratings(), store.raters()
     texts = answered.filter(~pl.col("check"))
