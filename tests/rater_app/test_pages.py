@@ -13,10 +13,10 @@ from tests.rater_app.every_page import GOOD, LINK, OTHER, every_page, page, ques
 
 from compressed_lens.errors import StudyError
 from compressed_lens.human.design import Shown
+from compressed_lens.human.prose import blocks
 from compressed_lens.rater_app.changes import changes
 from compressed_lens.rater_app.languages import Locale, available, locale
 from compressed_lens.rater_app.pages import TEMPLATES, Frame, Pages
-from compressed_lens.rater_app.prose import blocks
 from compressed_lens.terminal import visible
 
 LANGUAGES = ("en", "de")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from compressed_lens.human.design import POINTS, Dimension, Questionnaire, Shown, Wording
+from compressed_lens.human.prose import blocks
 from compressed_lens.rater_app.changes import changes
 from compressed_lens.rater_app.forms import MOST_COMMENT
 from compressed_lens.rater_app.languages import Locale, locale
-from compressed_lens.rater_app.prose import blocks
 from compressed_lens.report.rendering import environment
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tests.human.exchange.study import ASKED, DATA, FORMULA, HOSTILE, study
 
 from compressed_lens.errors import DataError, StudyError
 from compressed_lens.human.exchange import EXCHANGES, Gathered
-from compressed_lens.human.exchange.base import page_id, point
+from compressed_lens.human.exchange.base import formatted_html, page_id, plain_lines, point
 
 ORDERS = {
     "R01": ["t002", "check-R01-02", "t001", "t003"],
@@ -84,6 +84,15 @@ def test_potato_scales_have_all_anchors() -> None:
     anchors = study().questionnaire.dimensions[0].anchors
     assert schemes["trustworthiness"]["labels"] == [f"{n} – {anchor['en']}" for n, anchor in enumerate(anchors, 1)]
     assert schemes["trustworthiness"]["label_requirement"] == {"required": True}
+
+
+def test_longer_texts_keep_their_headings_and_lists() -> None:
+    assert formatted_html("# A <b>\n\nOne **two**\nthree.\n\n- x\n- y") == (
+        "<h3>A &lt;b&gt;</h3>\n<p>One <strong>two</strong> three.</p>\n<ul>\n<li>x</li>\n<li>y</li>\n</ul>\n"
+    )
+    assert plain_lines("# A <b>\n\nOne **two**\nthree.\n\n- x\n- y") == ["A <b>", "One two three.", "• x", "• y"]
+    about = json.loads(files("potato")["phases/consent.json"])[0]
+    assert "What you will do" in about["labels"] and not any("#" in line or "**" in line for line in about["labels"])
 
 
 def test_label_studio_gets_a_file_a_rater_in_order() -> None:

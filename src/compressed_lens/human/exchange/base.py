@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compressed_lens.errors import DataError
+from compressed_lens.human.prose import blocks
 
 if TYPE_CHECKING:
     from compressed_lens.human.design import Questionnaire, Shown, Wording
@@ -21,7 +22,6 @@ CHECK = "check"
 """Attention checks are called `check-R01-05` (rater, position) outside, as they have no text."""
 
 _POINT = re.compile(r"\s*([1-5])(?:\.0*)?(?:\s.*)?", re.DOTALL)
-_BOLD = re.compile(r"\*\*(.+?)\*\*", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,18 +146,28 @@ def html_of(said: str) -> str:
 
 
 def formatted_html(said: str) -> str:
-    """Return a wording of the questionnaire as HTML: "# " begins a heading, "- " an entry of a list, ** is bold."""
+    """Return a longer text of the questionnaire as HTML, with its headings, lists and bold words."""
     pieces = []
-    for block in filter(None, (block.strip() for block in said.split("\n\n"))):
-        text = _BOLD.sub(r"<strong>\1</strong>", escape(block))
-        if block.startswith("# "):
-            pieces.append(f"<h3>{text[2:]}</h3>")
-        elif block.startswith("- "):
-            entries = text.removeprefix("- ").split("\n- ")
-            pieces.append("\n".join(["<ul>", *(f"<li>{entry}</li>" for entry in entries), "</ul>"]))
+    for block in blocks(said):
+        lines = [
+            "".join(f"<strong>{escape(text)}</strong>" if bold else escape(text) for text, bold in line)
+            for line in block.lines
+        ]
+        if block.kind == "list":
+            pieces.append("\n".join(["<ul>", *(f"<li>{line}</li>" for line in lines), "</ul>"]))
         else:
-            pieces.append(f"<p>{text}</p>")
+            tag = "h3" if block.kind == "heading" else "p"
+            pieces += [f"<{tag}>{line}</{tag}>" for line in lines]
     return "\n".join(pieces) + "\n"
+
+
+def plain_lines(said: str) -> list[str]:
+    """Return a longer text of the questionnaire as lines for tools that take no HTML; entries of a list get a dot."""
+    return [
+        ("• " if block.kind == "list" else "") + "".join(text for text, _ in line)
+        for block in blocks(said)
+        for line in block.lines
+    ]
 
 
 def html_parts(shown: Shown, language: str) -> str:

@@ -19,6 +19,7 @@ from compressed_lens.human.exchange.base import (
     instructions_html,
     ordered,
     page_id,
+    plain_lines,
     point,
     read_json,
     word,
@@ -124,8 +125,6 @@ def _phases(questionnaire: Questionnaire) -> dict[str, Any]:
 
 def _phase_files(questionnaire: Questionnaire, language: str) -> dict[str, str]:
     """Return the pages before the items: consent (to go on is to agree), instructions, comprehension check."""
-    lines = [line.strip() for line in wording(questionnaire.consent, language).splitlines()]
-    plain = [line.removeprefix("# ").replace("- ", "• ", 1) if line[:2] in {"# ", "- "} else line for line in lines]
     title = wording(questionnaire.title, language)
     files = {
         "consent": _json(
@@ -134,7 +133,7 @@ def _phase_files(questionnaire: Questionnaire, language: str) -> dict[str, str]:
                     "annotation_type": "pure_display",
                     "name": "about",
                     "description": title,
-                    "labels": [line for line in plain if line],
+                    "labels": plain_lines(wording(questionnaire.consent, language)),
                 },
                 _question("consent", word("consent", language), [word("agree", language)]),
             ]
