@@ -221,3 +221,16 @@ def test_nothing_shown_names_a_model_or_variant(paper: Path) -> None:
 
 def _read(text: Text) -> str:
     return text.shown.model_dump_json()
+
+
+def test_who_knows_the_design_but_not_the_run_cannot_work_out_the_codes(small: Path, tmp_path: Path) -> None:
+    other = build_run(tmp_path / "other", models=1, variants=VARIANTS[:3], items=8)
+    sample = Sample(items=2)
+    codes = {t.id: (t.variant, t.item) for t in draw(load_run(small), sample)[0]}
+    assert {t.id: (t.variant, t.item) for t in draw(load_run(other), sample)[0]} == codes, (
+        "the same run, the same codes"
+    )
+    drawn = next(t for t in draw(load_run(small), sample)[0] if t.variant == "full" and t.shown.kind == "explanation")
+    item = next(n for n in range(8) if drawn.item.startswith(f"{4705552 + 37 * n}."))
+    change(other, "nle", "full", item, lambda values: values.update(explanation="Some other words."))
+    assert {t.id: (t.variant, t.item) for t in draw(load_run(other), sample)[0]} != codes

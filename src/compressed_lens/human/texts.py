@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ def draw(run: Run, sample: Sample) -> tuple[tuple[Text, ...], tuple[LeftOut, ...
     """Draw the texts of a human study from a run.
 
     An item can be drawn only if every chosen model and variant wrote a text with a word in it: else the sample would
-    compare different items. The draw depends on the seed, the task, the kind and the item's id alone.
+    compare different items. Among those the draw depends on the seed, the task, the kind and the item's id alone.
 
     Args:
         run: The run; records of its analyses of the methods `nle` and `counterfactual` are read.
@@ -94,7 +94,8 @@ def draw(run: Run, sample: Sample) -> tuple[tuple[Text, ...], tuple[LeftOut, ...
             drawn += [(pool, item) for item in items]
     rows = [(pool, model, variant, item) for pool, item in drawn for model, variant in chosen.variants]
     cells = list(dict.fromkeys((model, variant, pool.part.task, pool.kind) for pool, model, variant, _ in rows))
-    codes = dict(zip(cells, _codes("C", len(cells), sample.seed), strict=True))
+    secret = _secret(sample.seed, (pool.texts[model, variant, item] for pool, model, variant, item in rows))
+    codes = dict(zip(cells, _codes("C", len(cells), secret), strict=True))
     texts = [
         Text(
             id=code,
@@ -106,7 +107,7 @@ def draw(run: Run, sample: Sample) -> tuple[tuple[Text, ...], tuple[LeftOut, ...
             analysis=pool.part.analyses[pool.kind],
             item=item,
         )
-        for code, (pool, model, variant, item) in zip(_codes("t", len(rows), sample.seed), rows, strict=True)
+        for code, (pool, model, variant, item) in zip(_codes("t", len(rows), secret), rows, strict=True)
     ]
     absent = [
         LeftOut(task="", kind="", item="", model=model, variant=variant, reason=reason)
@@ -116,10 +117,15 @@ def draw(run: Run, sample: Sample) -> tuple[tuple[Text, ...], tuple[LeftOut, ...
     return tuple(sorted(texts, key=lambda text: text.id)), tuple(left_out)
 
 
-def _codes(letter: str, count: int, seed: int) -> list[str]:
-    """Return opaque codes in an order that the seed shuffles."""
+def _secret(seed: int, shown: Iterable[Shown]) -> int:
+    """Return the seed of the codes. Who knows the design but not the run could work them out from its seed alone."""
+    return int(digest([seed, [text.model_dump() for text in shown]], length=16), 16)
+
+
+def _codes(letter: str, count: int, secret: int) -> list[str]:
+    """Return opaque codes in a shuffled order."""
     digits = max(3 if letter == "t" else 2, len(str(count)))
-    order = np.random.default_rng([seed, ord(letter)]).permutation(count)
+    order = np.random.default_rng([secret, ord(letter)]).permutation(count)
     return [f"{letter}{place + 1:0{digits}d}" for place in order]
 
 
