@@ -31,7 +31,15 @@ def create_app(store: HumanStore, *, address: Address, admin_token: str) -> App:
     """
     pages = Pages(store.questionnaire)
     incidents = Incidents(store.note)
-    app = FastAPI(title="clens human", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="clens human",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        # Traces hold addresses, and so personal links.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
 
     def message(request: Request, key: str, status: int, language: str = "") -> str:
         frame = Frame(language=language or preferred(request, store.questionnaire.languages))
