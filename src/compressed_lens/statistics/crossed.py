@@ -12,6 +12,8 @@ from compressed_lens.statistics.fixed_effects import Array
 from compressed_lens.statistics.wald import WaldInterval, wald_interval
 
 _METHOD = "two-way clustered"
+# Relative to the ratings; a smaller standard error is rounding.
+_ROUNDING = 1e-12
 
 Codes = NDArray[np.intp]
 
@@ -41,7 +43,7 @@ def crossed_mean(values: ArrayLike, first: ArrayLike, second: ArrayLike, *, conf
     influence = (y - y.mean()) / len(y)
     by_rater, by_item = _clustered(influence, rater), _clustered(influence, item)
     variance = max(by_rater, by_item, by_rater + by_item - _clustered(influence, _both(rater, item)))
-    return _interval(float(y.mean()), variance, rater, item, confidence=confidence, dropped=0)
+    return _interval(float(y.mean()), variance, (y, rater, item), confidence=confidence, dropped=0)
 
 
 def crossed_difference(
@@ -88,7 +90,7 @@ def crossed_difference(
     kept: NDArray[np.bool_] = ((counts[0] > 0) & (counts[1] > 0))[pair]
     dropped = int((~kept).sum())
     if dropped == len(y):
-        return _interval(math.nan, 0.0, rater, item, confidence=confidence, dropped=dropped)
+        return _interval(math.nan, 0.0, (y, rater, item), confidence=confidence, dropped=dropped)
     y, rater, item, pair, treated = y[kept], rater[kept], item[kept], pair[kept], treated[kept]
     shares = 1 / counts[treated.astype(int), pair]
     weights = shares / len(np.unique(pair))
@@ -100,7 +102,7 @@ def crossed_difference(
     apart = signed * (rest - centre) / (1 - shares / 2)
     common = _clustered(apart, rater) - _clustered(apart, _both(rater, item))
     variance = _clustered(signed * rest, item) + max(0.0, common)
-    return _interval(means[1] - means[0], variance, rater, item, confidence=confidence, dropped=dropped)
+    return _interval(means[1] - means[0], variance, (y, rater, item), confidence=confidence, dropped=dropped)
 
 
 def _checked(values: ArrayLike, *labels: ArrayLike) -> tuple[Array, list[Codes]]:
@@ -128,12 +130,14 @@ def _clustered(influence: Array, labels: Codes) -> float:
 
 
 def _interval(
-    estimate: float, variance: float, rater: Codes, item: Codes, *, confidence: float, dropped: int
+    estimate: float, variance: float, rows: tuple[Array, Codes, Codes], *, confidence: float, dropped: int
 ) -> WaldInterval:
+    y, rater, item = rows
     few = min(len(np.unique(rater)), len(np.unique(item)))
+    error = math.sqrt(variance)
     return wald_interval(
         estimate,
-        math.sqrt(variance),
+        error if error > _ROUNDING * np.abs(y).max() else 0.0,
         freedom=few - 1,
         confidence=confidence,
         n=len(rater),

@@ -157,9 +157,8 @@ def ordinal_mixed(ratings: ArrayLike, fixed: ArrayLike, groups: Sequence[ArrayLi
     """Fit a cumulative-link (logit) mixed model with crossed random intercepts by maximum likelihood.
 
     The integral over random effects is Laplace's approximation. Covariances are the inverse of the observed information
-    of all parameters, thresholds and deviations included. Such standard errors are some percent too small at the size of
-    such studies: intervals have Student's quantile with the levels of the smallest grouping, less one, as its degrees of
-    freedom.
+    of all parameters, thresholds and deviations included. Such standard errors are some percent too small with few
+    items: intervals have Student's quantile, with the levels of the smallest grouping less one as degrees of freedom.
 
     Args:
         ratings: [n], whole numbers from 1 to `points`.
