@@ -12,6 +12,7 @@ from tests.human.paper_run import build_run
 from compressed_lens.cli.main import main
 from compressed_lens.human.reading import default_design, read_design
 from compressed_lens.human.store import HumanStore
+from compressed_lens.human.texts import draw
 from compressed_lens.runner import load_run, run
 from compressed_lens.store import Store
 from compressed_lens.study.load import from_arguments
@@ -52,6 +53,13 @@ def test_a_dry_run_prints_what_it_takes_and_writes_nothing(paper: Path, capsys: 
     assert "360 texts in 24 cells (3 models, 4 variants, 1 task, 2 kinds; 15 items each)" in said
     assert "720 ratings: 2 of each text" in said
     assert "48 raters with 15 texts and 1 attention check each: about 8 minutes" in said
+    texts, _ = draw(load_run(paper), default_design().sample)
+    full = {(t.model, t.item, t.shown.kind): (t.shown.text, t.shown.label) for t in texts if t.variant == "full"}
+    same = [
+        full[t.model, t.item, t.shown.kind] == (t.shown.text, t.shown.label) for t in texts if t.variant == "awq-4bit"
+    ]
+    assert 0 < sum(same) < 90
+    assert f"Word for word as in full precision, label and all: awq-4bit {sum(same)} of 90, " in said
     assert "Left out: 3 items without a text to rate under every variant." in said
     assert "gptq-4bit\texplanation\tfailed: the prompt is longer than the model reads\t3" in said
     assert "With 360 ratings of explanations a difference of 0.43 points is shown with 80 % power" in said

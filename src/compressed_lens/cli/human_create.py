@@ -77,6 +77,7 @@ def create(
     check_new(found.folder, name)
     plan = planned(found, chosen)
     _show_plan(plan)
+    _show_equal(plan)
     _show_left_out(plan)
     _show_precision(plan)
     if dry_run:
@@ -125,6 +126,19 @@ def _show_plan(plan: Plan) -> None:
         f"\n{_count(len(plan.pages), 'rater')} with {' or '.join(map(str, loads))} texts and "
         f"{_count(checks, 'attention check')} each: about {_count(minutes, 'minute')}, {_SECONDS_A_TEXT} seconds a page"
     )
+
+
+def _show_equal(plan: Plan) -> None:
+    """Say how many texts of a variant are full precision's own, where ratings can show noise only."""
+    from compressed_lens.study.schema import FULL
+
+    full = {(t.model, t.task, t.item, t.shown.kind): t.shown for t in plan.texts if t.variant == FULL}
+    others = [text for text in plan.texts if text.variant != FULL]
+    equal = Counter(t.variant for t in others if full.get((t.model, t.task, t.item, t.shown.kind)) == t.shown)
+    total = Counter(text.variant for text in others)
+    if equal:
+        told = ", ".join(f"{variant} {count} of {total[variant]}" for variant, count in sorted(equal.items()))
+        show(f"Word for word as in full precision, label and all: {told}. There is no difference to find in those.")
 
 
 def _show_left_out(plan: Plan) -> None:
