@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,6 +55,25 @@ def test_an_export_holds_every_text_and_no_cell(form: str, language: str) -> Non
     title = study().questionnaire.dimensions[0].title
     assert title[language] in told
     assert title["de" if language == "en" else "en"] not in told
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_dimension_called_like_a_column_is_refused(form: str) -> None:
+    blinded = study()
+    first, second = blinded.questionnaire.dimensions
+    asked = blinded.questionnaire.model_copy(
+        update={"dimensions": (first, second.model_copy(update={"name": "comment"}))}
+    )
+    with pytest.raises(StudyError, match="called 'comment' cannot be exported. Rename it"):
+        EXCHANGES.get(form).files(replace(blinded, questionnaire=asked), language="en")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_study_without_comments_asks_for_none(form: str) -> None:
+    asked = study().questionnaire.model_copy(update={"comments": False})
+    made = EXCHANGES.get(form).files(replace(study(), questionnaire=asked), language="en")
+    scales = "".join(text for name, text in made.items() if "phases" not in name and not name.endswith(".html"))
+    assert "omment" not in scales
 
 
 def test_potato_gets_each_raters_own_order() -> None:

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from compressed_lens.errors import DataError
+from compressed_lens.errors import DataError, StudyError
 from compressed_lens.human.prose import blocks
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 CHECK = "check"
 """Attention checks are called `check-R01-05` (rater, position) outside, as they have no text."""
 
+COMMENT = "comment"
+"""What the field for comments is called outside."""
+
+_TAKEN = ("rater", "position", "text", "shown", "dimension", "rating", "seconds", COMMENT)
 _POINT = re.compile(r"\s*([1-5])(?:\.0*)?(?:\s.*)?", re.DOTALL)
 
 
@@ -57,7 +61,11 @@ class Exchange(ABC):
 
     @abstractmethod
     def files(self, blinded: Blinded, *, language: str) -> dict[str, str]:
-        """Return the files of an export: path in the folder to content. Nothing in them tells model or variant."""
+        """Return the files of an export: path in the folder to content. Nothing in them tells model or variant.
+
+        Raises:
+            StudyError: As `dimension_names`.
+        """
 
     @abstractmethod
     def read(self, source: Path, questionnaire: Questionnaire) -> tuple[Gathered, ...]:
@@ -106,6 +114,19 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "agree": "Ich habe diese Seite gelesen und stimme zu",
     },
 }
+
+
+def dimension_names(questionnaire: Questionnaire) -> list[str]:
+    """Return the names of the dimensions.
+
+    Raises:
+        StudyError: One is called like something else in the files of an export.
+    """
+    names = [dimension.name for dimension in questionnaire.dimensions]
+    for name in names:
+        if name in _TAKEN:
+            raise StudyError(f"A dimension called '{name}' cannot be exported.", fix="Rename it in the design.")
+    return names
 
 
 def word(name: str, language: str) -> str:

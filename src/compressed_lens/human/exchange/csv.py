@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from compressed_lens.errors import DataError
 from compressed_lens.human.exchange.base import (
+    COMMENT,
     Exchange,
     Gathered,
     anchors,
     check_text,
+    dimension_names,
     formatted_html,
     html_of,
     instructions_html,
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 ASSIGNMENT = ("rater", "position", "text")
 TEXTS = ("text", "kind", "instruction", "item", "label", "edited", "written")
 _FORM = (*ASSIGNMENT, "shown")
-_COMMENT = "comment"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _DELIMITERS = ",;\t"
 
@@ -50,19 +51,19 @@ class Csv(Exchange):
     def files(self, blinded: Blinded, *, language: str) -> dict[str, str]:
         """Return texts.csv, assignment.csv, instructions.html, and forms/RATER.csv in the rater's own order."""
         questionnaire = blinded.questionnaire
-        names = [dimension.name for dimension in questionnaire.dimensions]
+        names = dimension_names(questionnaire)
+        asked = [*names, *((COMMENT,) if questionnaire.comments else ())]
         forms: dict[str, list[Sequence[object]]] = {}
         for rater, planned in ordered(blinded):
             row = (rater, planned.position, page_id(rater, planned), _shown(blinded, planned, language))
-            forms.setdefault(rater, []).append((*row, *("" for _ in names), ""))
-        head = (*_FORM, *names, *(() if _COMMENT in names else (_COMMENT,)))
+            forms.setdefault(rater, []).append((*row, *("" for _ in asked)))
         return {
             "texts.csv": table(TEXTS, _texts(blinded)),
             "assignment.csv": table(
                 ASSIGNMENT, ((rater, page.position, page_id(rater, page)) for rater, page in ordered(blinded))
             ),
             "instructions.html": _instructions(questionnaire, language),
-            **{f"forms/{rater}.csv": table(head, (row[: len(head)] for row in rows)) for rater, rows in forms.items()},
+            **{f"forms/{rater}.csv": table((*_FORM, *asked), rows) for rater, rows in forms.items()},
         }
 
     def read(self, source: Path, questionnaire: Questionnaire) -> tuple[Gathered, ...]:
@@ -170,7 +171,7 @@ def _one(row: Mapping[str, str], values: Mapping[str, int], place: str) -> Gathe
         raise DataError(
             f"{place}: '{said}' is no number of seconds.", fix="Remove the column, or correct it."
         ) from error
-    comment = "" if _COMMENT in values else row.get(_COMMENT, "")
+    comment = row.get(COMMENT, "")
     return Gathered(rater=row["rater"], page=row["text"], values=values, comment=comment, seconds=seconds, place=place)
 
 

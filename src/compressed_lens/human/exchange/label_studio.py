@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from compressed_lens.errors import DataError
 from compressed_lens.human.exchange.base import (
+    COMMENT,
     Exchange,
     Gathered,
     anchors,
     check_text,
+    dimension_names,
     formatted_html,
     instructions_html,
     ordered,
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from compressed_lens.human.design import Questionnaire
     from compressed_lens.human.plan import Blinded, Planned
 
-_COMMENT = "comment"
-
 
 class LabelStudio(Exchange):
     """A project a rater: the community edition assigns no tasks to people, and shows them in the order of the file."""
@@ -41,6 +41,7 @@ class LabelStudio(Exchange):
     def files(self, blinded: Blinded, *, language: str) -> dict[str, str]:
         """Return labeling.xml, instructions.html (with the consent) and tasks/RATER.json."""
         questionnaire = blinded.questionnaire
+        dimension_names(questionnaire)
         tasks: dict[str, list[dict[str, Any]]] = {}
         for rater, planned in ordered(blinded):
             tasks.setdefault(rater, []).append({"data": _data(blinded, rater, planned, language)})
@@ -80,7 +81,7 @@ def _labeling(questionnaire: Questionnaire, language: str) -> str:
     if questionnaire.comments:
         lines += [
             f'  <Header value="{escape(word("comment", language))}"/>',
-            f'  <TextArea name="{_COMMENT}" toName="shown" rows="3" maxSubmissions="1" editable="true"/>',
+            f'  <TextArea name="{COMMENT}" toName="shown" rows="3" maxSubmissions="1" editable="true"/>',
         ]
     return "\n".join([*lines, "</View>"]) + "\n"
 
@@ -104,7 +105,7 @@ def _annotations(file: Path, questionnaire: Questionnaire) -> Iterator[Gathered]
     tasks = read_json(file)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and "annotations" in task for task in tasks):
         raise DataError(f"{file} is no JSON export of Label Studio.", fix="Export in the format JSON, not JSON-MIN.")
-    names = {dimension.name for dimension in questionnaire.dimensions}
+    names = set(dimension_names(questionnaire))
     for number, task in enumerate(tasks, 1):
         place = f"{file}, task {number}"
         data = task.get("data") or {}
@@ -118,7 +119,7 @@ def _annotations(file: Path, questionnaire: Questionnaire) -> Iterator[Gathered]
                 rater=str(data["rater"]),
                 page=str(data["page"]),
                 values={name: point(said, place) for name, said in given.items() if name in names},
-                comment="" if _COMMENT in names else given.get(_COMMENT, "").strip(),
+                comment=given.get(COMMENT, "").strip(),
                 seconds=float(annotation.get("lead_time") or 0),
                 place=place,
             )

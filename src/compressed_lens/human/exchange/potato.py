@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from compressed_lens.errors import DataError
 from compressed_lens.human.exchange.base import (
+    COMMENT,
     Exchange,
     Gathered,
     anchors,
     check_text,
+    dimension_names,
     html_of,
     html_parts,
     instructions_html,
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 _STATE = "user_state.json"
 _ANSWERS = "instance_id_to_label_to_value"
 _TIMES = "instance_id_to_behavioral_data"
-_COMMENT = "comment"
 _PHASES = {
     "consent": "phases/consent.json",
     "instructions": "phases/instructions.html",
@@ -52,6 +53,7 @@ class Potato(Exchange):
         """Return the project: config.yaml, data/items.jsonl, and the pages before the first item."""
         import yaml
 
+        dimension_names(blinded.questionnaire)
         items: dict[str, str] = {}
         for rater, planned in ordered(blinded):
             items.setdefault(page_id(rater, planned), _item(blinded, rater, planned, language))
@@ -84,7 +86,7 @@ def _config(blinded: Blinded, language: str) -> dict[str, Any]:
         for dimension in questionnaire.dimensions
     ]
     if questionnaire.comments:
-        asked = {"annotation_type": "text", "name": _COMMENT, "description": word("comment", language)}
+        asked = {"annotation_type": "text", "name": COMMENT, "description": word("comment", language)}
         schemes.append({**asked, "multiline": True, "rows": 3})
     orders: dict[str, list[str]] = {}
     for rater, planned in ordered(blinded):
@@ -182,14 +184,14 @@ def _answers(state: Path, questionnaire: Questionnaire) -> Iterator[Gathered]:
     read = read_json(state)
     if not isinstance(read, dict) or not isinstance(read.get(_ANSWERS), dict) or "user_id" not in read:
         raise DataError(f"{state} is no {_STATE} of Potato.", fix="Give Potato's output folder, annotation_output.")
-    names = {dimension.name for dimension in questionnaire.dimensions}
+    names = set(dimension_names(questionnaire))
     times = read.get(_TIMES) or {}
     for page, answers in read[_ANSWERS].items():
         place = f"{state}, {page}"
         values: dict[str, int] = {}
         comment = ""
         for schema, said in _pairs(answers, place):
-            if schema == _COMMENT and schema not in names:
+            if schema == COMMENT:
                 comment = str(said).strip()
             elif schema in names and values.setdefault(schema, point(said, place)) != point(said, place):
                 raise DataError(f"{place}: two ratings of {schema}.", fix="Remove one (potato repair-annotations).")
