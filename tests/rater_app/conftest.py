@@ -15,11 +15,11 @@ from compressed_lens.human.reading import default_design
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
-    """Two models, four variants, both kinds, five items of which most have hostile texts; 32 raters of six pages."""
+    """Two models, four variants, both kinds, five items of which most have hostile texts; 48 raters of six pages."""
     root = tmp_path_factory.mktemp("rater-app")
     run = build_run(root / "gptq-against-awq", hostile=True, models=2, items=8)
     default = default_design()
-    sample = default.sample.model_copy(update={"items": 5, "separate_items": False})
+    sample = default.sample.model_copy(update={"items": 5, "separate_items": False, "ratings": 3})
     folder = create(run, default.model_copy(update={"sample": sample}))
     with serving(run, root / "server.log") as server:
         made = Study(run=run, folder=folder, server=server, links={})

@@ -67,8 +67,9 @@ def test_another_host_gets_nothing(study: Study, person: Person) -> None:
     assert "another host was asked for" in study.incidents()
 
 
-def test_forms_of_other_sites_are_refused(study: Study, rater: Person) -> None:
-    form = rater.form("/rate/1")
+def test_forms_of_other_sites_are_refused(study: Study, person: Person) -> None:
+    person.begin("R33")
+    form = person.form("/rate/1")
     own = study.server.address
     elsewhere: list[dict[str, str]] = [
         {"origin": "https://evil.example"},
@@ -84,17 +85,17 @@ def test_forms_of_other_sites_are_refused(study: Study, rater: Person) -> None:
         {"origin": "https://evil.example", "sec-fetch-site": "same-origin"},
     ]
     for headers in elsewhere:
-        assert rater.rate(1, form, headers=headers).status_code == 403, headers
+        assert person.rate(1, form, headers=headers).status_code == 403, headers
     fields = {"form": form, "r-trustworthiness": "1", "r-coherence": "1"}
     for headers in ({}, {"sec-fetch-site": "none"}, {"sec-fetch-site": "cross-site"}):
-        assert rater.ask("POST", "/rate/1", data=fields, headers=headers).status_code == 403, headers
+        assert person.ask("POST", "/rate/1", data=fields, headers=headers).status_code == 403, headers
     twice = [("origin", own), ("origin", "https://evil.example")]
-    assert rater.ask("POST", "/rate/1", data=fields, headers=twice).status_code == 403
+    assert person.ask("POST", "/rate/1", data=fields, headers=twice).status_code == 403
     with study.store() as store:
-        assert store.rater("R23").answered == 0
+        assert store.rater("R33").answered == 0
     assert "a form from another site" in study.incidents()
     same = {"origin": "null", "sec-fetch-site": "same-origin"}
-    assert rater.rate(1, form, headers=same).status_code == 303, "a browser that hides its origin from everyone"
+    assert person.rate(1, form, headers=same).status_code == 303, "a browser that hides its origin from everyone"
 
 
 def test_odd_addresses_lead_nowhere(study: Study, rater: Person) -> None:
@@ -140,18 +141,19 @@ def chunks(size: int) -> Iterator[bytes]:
         yield b"a" * 4096
 
 
-def test_large_bodies_are_refused(study: Study, rater: Person) -> None:
+def test_large_bodies_are_refused(study: Study, person: Person) -> None:
+    person.begin("R34")
     own = {"origin": study.server.address, "content-type": FORM}
     before = len(study.incidents())
     for size in (MOST_BYTES + 1, 4 * MOST_BYTES):
-        assert rater.ask("POST", "/rate/1", content=b"a" * size, headers=own).status_code == 413
-        assert rater.ask("POST", "/rate/1", content=chunks(size + 4096), headers=own).status_code == 413, "chunked"
+        assert person.ask("POST", "/rate/1", content=b"a" * size, headers=own).status_code == 413
+        assert person.ask("POST", "/rate/1", content=chunks(size + 4096), headers=own).status_code == 413, "chunked"
     assert b" 413 " in raw_or_413(study, 50_000_000)
     assert "a body that is too large" in study.incidents()[before:]
-    form = rater.form("/rate/2")
-    assert rater.rate(2, form, comment="c" * (MOST_BYTES // 2)).status_code == 303
+    form = person.form("/rate/1")
+    assert person.rate(1, form, comment="c" * (MOST_BYTES // 2)).status_code == 303
     with study.store() as store:
-        assert len(store.page("R23", 2).comment) == 4000
+        assert len(store.page("R34", 1).comment) == 4000
 
 
 def raw_or_413(study: Study, size: int) -> bytes:
@@ -168,9 +170,10 @@ def raw_or_413(study: Study, size: int) -> bytes:
         return line.recv(65536)
 
 
-def test_malformed_forms_are_refused(study: Study, rater: Person) -> None:
+def test_malformed_forms_are_refused(study: Study, person: Person) -> None:
+    person.begin("R35")
     own = {"origin": study.server.address, "content-type": FORM}
-    form = rater.form("/rate/3")
+    form = person.form("/rate/1")
     good = f"form={form}&r-trustworthiness=4&r-coherence=4"
     bodies = {
         "thousands of fields": good + "&a=b" * 5000,
@@ -191,21 +194,21 @@ def test_malformed_forms_are_refused(study: Study, rater: Person) -> None:
     }
     before = len(study.incidents())
     for what, body in bodies.items():
-        answer = rater.ask("POST", "/rate/3", content=body.encode(), headers=own)
+        answer = person.ask("POST", "/rate/1", content=body.encode(), headers=own)
         assert answer.status_code == 400, what
     assert any(what.startswith("a malformed form") for what in study.incidents()[before:])
     kinds = ("text/plain", "multipart/form-data; boundary=x", "application/json", "", f"{FORM}, text/plain")
     for kind in kinds:
-        answer = rater.ask("POST", "/rate/3", content=good.encode(), headers={**own, "content-type": kind})
+        answer = person.ask("POST", "/rate/1", content=good.encode(), headers={**own, "content-type": kind})
         assert answer.status_code == 415, kind
-    missing = rater.ask("POST", "/rate/3", content=f"form={form}&r-coherence=4".encode(), headers=own)
+    missing = person.ask("POST", "/rate/1", content=f"form={form}&r-coherence=4".encode(), headers=own)
     assert missing.status_code == 422 and 'role="alert"' in missing.text
     with study.store() as store:
-        assert store.rater("R23").answered == 2
+        assert store.rater("R35").answered == 0
     odd = good + "&comment=%00a%08b%1b[31m%0D%0Ac&unknown=1&r-other=9"
-    assert rater.ask("POST", "/rate/3", content=odd.encode(), headers=own).status_code == 303
+    assert person.ask("POST", "/rate/1", content=odd.encode(), headers=own).status_code == 303
     with study.store() as store:
-        assert store.page("R23", 3).comment == "ab[31m\nc"
+        assert store.page("R35", 1).comment == "ab[31m\nc"
 
 
 def test_wrong_methods_are_refused(study: Study, rater: Person) -> None:
