@@ -60,6 +60,8 @@ class Admin:
             "/admin": self.page,
             _LOGIN: self.ask,
             "/admin/ratings.csv": self.ratings,
+            "/admin/link": self.back,
+            "/admin/withdraw": self.back,
         }
         self.write: Mapping[str, Endpoint] = {
             _LOGIN: self.login,
@@ -76,18 +78,22 @@ class Admin:
         """Ask for the token."""
         return HTMLResponse(self._pages.admin_login(Frame(language=self._language(request))))
 
+    def back(self, request: Request) -> Response:
+        """Lead from where a form was sent to, as the links to other languages do, to the page itself."""
+        return to(f"/admin?lang={self._language(request)}")
+
     def login(self, request: Request) -> Response:
         """Open a session for who knows the token."""
         visitor = self._address.visitor(request.scope)
-        if not self._wrong.take(visitor):
+        if not self._wrong.is_open(visitor):
             raise Refused("too-many", 429, "too many wrong admin tokens")
         given = read_fields(request.state.body).get("token", "").strip()
         # Digests have one length, so that the comparison tells nothing about the token's.
         if not hmac.compare_digest(sha256(given.encode()).digest(), sha256(self._token.encode()).digest()):
+            self._wrong.take(visitor)
             self._tell("a wrong admin token", "")
             frame = Frame(language=self._language(request), alert="token-wrong")
             return HTMLResponse(self._pages.admin_login(frame), 403)
-        self._wrong.give_back(visitor)
         response = to("/admin")
         response.set_cookie(
             self._cookie,

@@ -46,26 +46,25 @@ class Entrance:
 
     def link(self, request: Request, token: str) -> Response:
         """Open a session for the holder of a personal link, and take the token out of the address bar."""
-        self._try(request)
+        self._may_try(request)
         rater = self._store.rater_of_link(token) if _TOKEN.fullmatch(token) else None
         if rater is None:
-            raise Refused("link-unknown", 404, "a link that is not valid")
+            raise self._not_valid(request)
         return self._enter(request, rater, token)
 
     def join(self, request: Request, token: str) -> Response:
         """Give who comes from a recruitment platform a place: the same one for the same code."""
-        self._try(request)
+        self._may_try(request)
         codes = [value for name, value in request.query_params.multi_items() if name in {"PROLIFIC_PID", "code"}]
         if len(codes) != 1 or not _CODE.fullmatch(codes[0]):
-            raise Refused("link-unknown", 400, "a code that is missing or malformed")
+            raise self._not_valid(request, 400, "a code that is missing or malformed")
         try:
             if not _TOKEN.fullmatch(token):
                 raise KeyError(token)
             found = self._store.join(token, codes[0])
         except KeyError:
-            raise Refused("link-unknown", 404, "a link that is not valid") from None
+            raise self._not_valid(request) from None
         if found is None:
-            self._wrong.give_back(self._visitor(request))
             raise Refused("full", 403)
         return self._enter(request, *found)
 
@@ -122,13 +121,16 @@ class Entrance:
     def _visitor(self, request: Request) -> str:
         return self._address.visitor(request.scope)
 
-    def _try(self, request: Request) -> None:
-        """Count a try to come in; who has none left must wait, whether the link is right or not."""
-        if not self._wrong.take(self._visitor(request)):
+    def _may_try(self, request: Request) -> None:
+        """Hold up who gave too many wrong links, whether this one is right or not."""
+        if not self._wrong.is_open(self._visitor(request)):
             raise Refused("too-many", 429, "too many wrong links")
 
+    def _not_valid(self, request: Request, status: int = 404, what: str = "a link that is not valid") -> Refused:
+        self._wrong.take(self._visitor(request))
+        return Refused("link-unknown", status, what)
+
     def _enter(self, request: Request, rater: Rater, token: str) -> Response:
-        self._wrong.give_back(self._visitor(request))
         language = preferred(request, self._languages)
         if rater.step == "consent" and language != rater.language:
             self._store.set_language(rater.id, language)

@@ -40,11 +40,10 @@ class Limit:
             self._left[key] = (left - 1, now)
             return True
 
-    def give_back(self, key: str) -> None:
-        """Return a try that was none."""
-        now = self._clock()
+    def is_open(self, key: str) -> bool:
+        """Return whether a try is left, and use none."""
         with self._lock:
-            self._left[key] = (min(self._most, self._now(key, now) + 1), now)
+            return self._now(key, self._clock()) >= 1
 
     def _now(self, key: str, now: float) -> float:
         left, at = self._left.get(key, (self._most, now))
