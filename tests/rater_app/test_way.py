@@ -28,6 +28,8 @@ def test_pages_can_be_changed_until_the_end(study: Study, person: Person) -> Non
     last = person.get("/rate/6")
     assert person.rate(6, form_of(last), 1).headers["location"] == "/comments"
     form = person.form("/comments")
+    old = person.send("/comments", form="old", comment="long words")
+    assert old.status_code == 403 and "long words</textarea>" in old.text, "the comment is not lost"
     assert person.send("/comments", form=form, comment="fine").headers["location"] == "/done"
     assert person.send("/comments", form=form, comment="other").headers["location"] == "/done"
     for path in ("/rate/2", "/comments", "/consent", "/"):

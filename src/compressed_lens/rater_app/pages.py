@@ -158,9 +158,9 @@ class Pages:
         hours = self._questionnaire.session_hours
         return self._page("pause", frame, "pause.title", links=True, hours=int(hours) if hours == int(hours) else hours)
 
-    def comments(self, frame: Frame) -> str:
-        """Return the last page before the end: POST /comments with comment."""
-        return self._page("comments", frame, "comments.title", links=True)
+    def comments(self, frame: Frame, *, comment: str = "") -> str:
+        """Return the last page before the end: POST /comments with comment, which may be there already."""
+        return self._page("comments", frame, "comments.title", links=True, comment=comment)
 
     def done(self, frame: Frame) -> str:
         """Return the end, with the completion code and link where the study has them."""
@@ -198,7 +198,7 @@ class Pages:
         return self._page("admin_login", frame, "admin.login", admin=True)
 
     def admin(self, frame: Frame, progress: Progress) -> str:
-        """Return the admin page: POST /admin/withdraw, /admin/link (with rater), /admin/logout; GET /admin/ratings.csv."""
+        """Return the admin page: POST /admin/withdraw and /admin/link with rater, /admin/logout; GET /admin/ratings.csv."""
         titles = {one.name: one.title for one in self._questionnaire.dimensions}
         return self._page("admin", frame, "admin.title", admin=True, progress=progress, titles=titles)
 

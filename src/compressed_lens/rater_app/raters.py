@@ -6,6 +6,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -102,8 +103,8 @@ class Raters:
         visit, _, form = self._door.sent(request, "/instructions", "instructions")
         if form is None:
             return self._page(visit, self._pages.instructions, "/instructions", again=True)
-        to: Step = "comprehension" if self._questions.comprehension else "rating"
-        self._store.move(visit.rater.id, step="instructions", to=to)
+        following: Step = "comprehension" if self._questions.comprehension else "rating"
+        self._store.move(visit.rater.id, step="instructions", to=following)
         return self._onward(visit)
 
     def comprehension(self, request: Request) -> Response:
@@ -170,9 +171,10 @@ class Raters:
     def finished(self, request: Request) -> Response:
         """End the study for a rater who has answered every page."""
         visit, fields, form = self._door.sent(request, "/comments", "comments")
+        comment = words(fields.get("comment", ""))
         if form is None:
-            return self._page(visit, self._pages.comments, "/comments", again=True)
-        self._store.finish(visit.rater.id, comment=words(fields.get("comment", "")), form=form.id)
+            return self._page(visit, partial(self._pages.comments, comment=comment), "/comments", again=True)
+        self._store.finish(visit.rater.id, comment=comment, form=form.id)
         return self._onward(visit)
 
     # Ends
