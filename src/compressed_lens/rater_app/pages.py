@@ -198,7 +198,7 @@ class Pages:
         return self._page("admin_login", frame, "admin.login", admin=True)
 
     def admin(self, frame: Frame, progress: Progress) -> str:
-        """Return the admin page: POST /admin/withdraw, /admin/link with rater, /admin/logout; GET /admin/ratings.csv."""
+        """Return the admin page: POST /admin/withdraw, /admin/link with rater, /admin/logout; GET ratings.csv."""
         titles = {one.name: one.title for one in self._questionnaire.dimensions}
         return self._page("admin", frame, "admin.title", admin=True, progress=progress, titles=titles)
 
