@@ -1,4 +1,4 @@
-"""The precision of a planned study, against the textbook formula on its own assignment and simulated ratings."""
+"""The precision of a planned study, against the textbook formula and the analysis of simulated ratings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compressed_lens.human.plan import Plan, plan
 from compressed_lens.human.power import Assumed, precision
 from compressed_lens.human.reading import default_design
 from compressed_lens.runner.results import Run, load_run
-from compressed_lens.statistics import rating_spread
+from compressed_lens.statistics import linear_mixed, rating_spread
 
 ALPHA = {"explanation": 0.71, "counterfactual": 0.64}
 
@@ -64,30 +64,36 @@ def test_the_error_is_that_of_generalized_least_squares_by_the_textbook(paper: R
         assert (row["ratings"], row["items"]) == (2 * 6 * 2, 6)
 
 
-def test_simulated_ratings_spread_as_told(paper: Run) -> None:
-    planned = made(paper, models=["Qwen2.5-7B-Instruct"])
+def test_the_analysis_of_simulated_ratings_has_the_power_that_was_told(paper: Run) -> None:
+    planned = made(paper, models=["Qwen2.5-7B-Instruct"], items=6, per_rater=12)
     own = rows(planned, "explanation")
     spread = rating_spread(1.0, ALPHA["explanation"], severity=0.3, item=0.5)
-    groups = [dummies([row[place] for row in own]) for place in range(3)]
-    rng = np.random.default_rng(1)
-    trials = 4_000
-    ratings = spread.residual * rng.standard_normal((trials, len(own)))
-    for columns, deviation in zip(groups, spread.deviations, strict=True):
-        ratings += deviation * rng.standard_normal((trials, columns.shape[1])) @ columns.T
-    variants = np.array([row[4] for row in own])
-    # Plain means are a little worse than weighted ones, and never better.
-    plain = ratings[:, variants == "gptq-4bit"].mean(axis=1) - ratings[:, variants == "full"].mean(axis=1)
+    variants = sorted({row[4] for row in own})
+    fixed = dummies([row[4] for row in own])
+    weights = np.array([{"gptq-4bit": 1.0, "full": -1.0}.get(name, 0.0) for name in variants])
+    labels = [[row[place] for row in own] for place in range(3)]
     (row,) = precision(planned).filter(kind="explanation", variant="gptq-4bit").iter_rows(named=True)
-    assert plain.std() * 0.8 < row["error"] < plain.std() * 1.03
+    rng = np.random.default_rng(1)
+    trials, estimates, shown = 200, [], 0
+    for _ in range(trials):
+        ratings = row["detectable"] * fixed[:, variants.index("gptq-4bit")] + rng.normal(0, spread.residual, len(own))
+        for group, deviation in zip(labels, spread.deviations, strict=True):
+            columns = dummies(group)
+            ratings += columns @ rng.normal(0, deviation, columns.shape[1])
+        found = linear_mixed(ratings, fixed, labels).contrast(weights)
+        estimates.append(found.estimate)
+        shown += found.low > 0 or found.high < 0
+    assert np.std(estimates) == pytest.approx(row["error"], rel=0.15)
+    assert abs(shown / trials - 0.8) < 3 * np.sqrt(0.8 * 0.2 / trials)
 
 
 def test_the_paper_s_design_shows_less_than_half_a_point(paper: Run) -> None:
     found = precision(made(paper))
     assert Counter(found["kind"]) == {"explanation": 3, "counterfactual": 3}
     assert found["ratings"].to_list() == [90] * 6
-    assert all(0.40 < value < 0.46 for value in found["detectable"])
-    assert all(0.45 < value < 0.55 for value in found["power 0.3"])
-    assert all(0.87 < value < 0.93 for value in found["power 0.5"])
+    assert all(0.38 < value < 0.42 for value in found["detectable"])
+    assert all(0.5 < value < 0.6 for value in found["power 0.3"])
+    assert all(0.9 < value < 0.96 for value in found["power 0.5"])
 
 
 def test_more_ratings_and_more_items_show_more(paper: Run) -> None:
@@ -98,6 +104,7 @@ def test_more_ratings_and_more_items_show_more(paper: Run) -> None:
     base = worst(items=8)
     assert worst(items=16) < base
     assert worst(items=8, ratings=4) < base
+    assert worst(items=16) < worst(items=8, ratings=4), "twice the items show more than twice the raters"
     assert worst(Assumed(sd=0.5), items=8) == pytest.approx(base / 2)
 
 

@@ -17,8 +17,8 @@ from scipy.optimize import linear_sum_assignment
 
 from compressed_lens.errors import StudyError
 
-_RESTARTS = 8
-_SLOTS_A_RESTART = 6_000
+_RESTARTS = 24
+_SLOTS_A_RESTART = 18_000
 """Large designs are balanced by their size, and get fewer restarts."""
 
 

@@ -52,7 +52,7 @@ def precision(plan: Plan, *, assumed: Assumed | None = None) -> pl.DataFrame:
         One row a kind and variant: `kind`, `variant`, `ratings` (of the variant), `raters` and `items` (of the kind),
         `error` (standard error of the difference, in points), `detectable` (smallest true difference that is shown with
         80 % probability, in points) and, for each of `DIFFERENCES`, `power 0.3` (probability that it is shown). Null
-        where one rater or item leaves nothing to judge by.
+        where one item leaves nothing to judge by.
     """
     told = assumed or Assumed()
     texts = {text.id: text for text in plan.texts}
@@ -78,7 +78,9 @@ def _of_kind(kind: Kind, own: Sequence[tuple[str, Text]], assumed: Assumed) -> l
     ]
     fixed = _fixed(own, cells)
     spread = rating_spread(assumed.sd, assumed.alpha[kind], severity=assumed.severity, item=assumed.item)
-    raters, items = (len(set(group)) for group in groups[:2])
+    raters, items, texts = (len(set(group)) for group in groups)
+    # Every item has a text of every cell, so that cells and items are estimated from one text fewer than there are.
+    freedom = texts - (len(cells) + items - 1)
     rows: list[tuple[object, ...]] = []
     for variant in variants:
         models = [model for model, name in cells if name == variant and (model, FULL) in cells]
@@ -90,7 +92,7 @@ def _of_kind(kind: Kind, own: Sequence[tuple[str, Text]], assumed: Assumed) -> l
             weights[cells.index((model, FULL))] -= 1 / len(models)
         error = contrast_error(fixed, groups, spread.deviations, spread.residual, weights)
         ratings = sum(text.variant == variant for _, text in own)
-        rows.append((kind, variant, ratings, raters, items, *_shown(error, min(raters, items) - 1)))
+        rows.append((kind, variant, ratings, raters, items, *_shown(error, freedom)))
     return rows
 
 
