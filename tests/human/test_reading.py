@@ -69,6 +69,18 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
             "questionnaire:\n  contact: a\n  dimensions: []\n",
             "line 3: 'dimensions' is set without 'instructions', whose default wording speaks of the default",
         ),
+        ("questionnaire:\n  title: {EN: x}\n", "line 2: 'EN': a language is written as en or pt-BR."),
+        ("questionnaire:\n  languages: [english]\n", "line 2: 'english': a language is written as en or pt-BR."),
+        (
+            "questionnaire:\n  examples:\n    - why: {en: x}\n      ratings: {Trust Me: 2}\n",
+            "line 4: 'Trust Me': a name is lower-case letters, digits, _ and -.",
+        ),
+        (
+            "questionnaire:\n  comprehension:\n    - text: {en: a, de: b}\n      options: [{en: a, de: b}]\n"
+            "      correct: 0\n      why: {en: a, de: b}\n",
+            "line 4: 'options' needs at least 2 entries.",
+        ),
+        ("sample:\n  kinds: []\n", "line 2: 'kinds' is empty; it needs at least one entry."),
         ("sample:\n  items: 3\n  items: 4\n", "line 3: key 'items' stands here and in line 2."),
     ],
 )

@@ -112,15 +112,21 @@ def _wording() -> dict[str, Any]:
 
 
 def _placed(error: ErrorDetails, document: Document) -> ErrorDetails:
-    """Return an error of a whole part at the place that its message begins with (dimensions.0.anchors.3: ...)."""
+    """Return an error with the place and the words that a person needs."""
+    if error["type"] == "string_pattern_mismatch" and error["loc"][-1] != "completion_url":
+        place = tuple(part for part in error["loc"] if part != "[key]")
+        name = "name" in place or "ratings" in place
+        rule = "a name is lower-case letters, digits, _ and -" if name else "a language is written as en or pt-BR"
+        return {**error, "type": "value_error", "loc": place, "msg": f"'{error['input']}': {rule}"}
+    # An error of a whole part begins with the place in it (dimensions.0.anchors.3: ...).
     named = re.match(r"Value error, ([a-z_]+(?:\.\w+)*): ", error["msg"])
     if named is None:
         return error
     parts: Sequence[str | int] = [int(part) if part.isdigit() else part for part in named[1].split(".")]
-    place = (*error["loc"], *parts)
-    while place and place not in document.lines:
-        place = place[:-1]
-    return {**error, "loc": place}
+    found = (*error["loc"], *parts)
+    while found and found not in document.lines:
+        found = found[:-1]
+    return {**error, "loc": found}
 
 
 def _dump(value: Any) -> str:

@@ -157,7 +157,9 @@ def _in_words(error: ErrorDetails, key: str, place: Place, of: type[BaseModel]) 
         case "value_error":
             message = wanted.removeprefix("Value error, ")
         case "too_short":
-            message = f"'{key}' is empty; it needs at least one entry"
+            least = error["ctx"]["min_length"]
+            some = "is empty; it needs at least one entry" if least == 1 else f"needs at least {least} entries"
+            message = f"'{key}' {some}"
         case "literal_error" if key == _KEY:
             options = re.findall(r"'([^']+)'", wanted)
             message = f"'{place[-3]}' cannot have the key {_shown(given)}"
