@@ -21,6 +21,8 @@ _ITERATIONS = 200
 _GRADIENT = 1e-4
 _DIFFERENCE = 1e-4
 _SETTLED = 1e-4
+# Curvature in logits squared below what differences of the gradient can tell from 0.
+_FLAT = 1e-5
 _NODES = 64
 _NO_DEVIATION = 1e-3
 # A direction of effects in which the farthest rating's predictor has a standard error of so many logits is unbounded.
@@ -182,6 +184,7 @@ def ordinal_mixed(ratings: ArrayLike, fixed: ArrayLike, groups: Sequence[ArrayLi
     intercepts = RandomIntercepts(groups, len(values))
     used, places = np.unique(values.astype(np.int64), return_inverse=True)
     sizes = (len(used) - 1, effects.rows.shape[1], intercepts.groupings)
+    inner = slice(sizes[0], sizes[0] + sizes[1])
     found, joint = np.full(sum(sizes), math.nan), np.full((sum(sizes), sum(sizes)), math.nan)
     log_likelihood, unbounded = 0.0, np.zeros((sizes[1], 0))
     converged = len(used) > 1
@@ -191,11 +194,10 @@ def ordinal_mixed(ratings: ArrayLike, fixed: ArrayLike, groups: Sequence[ArrayLi
         log_likelihood, converged = -likelihood(found)[0], covariance is not None
         if covariance is not None:
             joint = covariance
-            unbounded = _unbounded(joint[sizes[0] :, sizes[0] :][: sizes[1], : sizes[1]], effects.rows)
+            unbounded = _unbounded(joint[inner, inner], effects.rows)
             converged = not unbounded.shape[1]
     centred, coordinates, deviations = np.split(found, np.cumsum(sizes)[:2])
     coefficients = effects.back @ coordinates
-    inner = slice(sizes[0], sizes[0] + sizes[1])
     return OrdinalFit(
         points=tuple(used.tolist()),
         unused=tuple(point for point in range(1, points + 1) if point not in used),
@@ -258,9 +260,9 @@ def _polish(likelihood: OrdinalLikelihood, found: Array) -> tuple[Array, Array |
     if not np.isfinite(information).all():
         return found, None
     values, vectors = np.linalg.eigh(information[np.ix_(free, free)])
-    if values[0] <= 0 or found[sum(likelihood.sizes[:2]) :].max(initial=0.0) > _WIDEST:
+    if values[0] < -_FLAT or found[sum(likelihood.sizes[:2]) :].max(initial=0.0) > _WIDEST:
         return found, None
-    inverse = (vectors / values) @ vectors.T
+    inverse = (vectors / np.maximum(values, _FLAT)) @ vectors.T
     step = inverse @ gradient[free]
     if gradient[free] @ step > _SETTLED:
         return found, None
