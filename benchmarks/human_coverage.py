@@ -5,7 +5,7 @@ Every simulation draws a new assignment, new raters, items and texts, and goes t
 for each the share of 95 % intervals that hold the truth, the mean error, and the mean width; and how often a variant
 without an effect is called worse or better after Holm's correction.
 
-    PYTHONPATH=. python benchmarks/human_coverage.py [--simulations 200] [--raters 48] [--items 15] [--seed 0]
+    PYTHONPATH=. python benchmarks/human_coverage.py [--simulations 200] [--raters 48] [--items 15] [--methods linear ...]
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--raters", type=int, default=48)
     parser.add_argument("--items", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     options = parser.parse_args()
     truth = {variant: POPULATION.difference(variant) for variant in VARIANTS}
     alpha = {level: POPULATION.alpha(level=level) for level in ("ordinal", "interval")}
@@ -49,7 +50,7 @@ def main() -> None:
         design = paper_design(seed, items=options.items, raters=options.raters, models=MODELS)
         long = simulate(design, POPULATION, seed=seed).long
         for _, part in long.group_by(["kind", "dimension"], maintain_order=True):
-            for method in METHODS:
+            for method in options.methods:
                 start = time.process_time()
                 told = effects(part, method=method)
                 seconds[method] += time.process_time() - start

@@ -181,12 +181,14 @@ def _rows(fixed: Array, side: _Side, column: dict[str, int], base: str) -> tuple
 
 
 def _groups(part: pl.DataFrame) -> list[NDArray[Any]]:
-    """Return raters, items and texts as far as the ratings can tell them apart.
+    """Return raters, items, items under each variant, and texts, as far as the ratings can tell them apart.
 
     A grouping with one level, with a level for every rating, or with the levels of another one says nothing of its own.
     """
     found: list[NDArray[Any]] = []
-    for labels in (part["rater"].to_numpy(), _items(part), part["text"].to_numpy()):
+    items = _items(part)
+    within = items + ("\n" + part["variant"]).to_numpy()
+    for labels in (part["rater"].to_numpy(), items, within, part["text"].to_numpy()):
         code = np.unique(labels, return_inverse=True)[1]
         levels = int(code.max()) + 1
         known = {
