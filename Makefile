@@ -44,6 +44,7 @@ test: $(STAMP)
 
 screenshots: demo
 	$(BIN)/python tools/screenshots.py runs/quick docs/images
+	$(BIN)/python tools/rater_screenshots.py docs/images/human
 
 clean:
 	rm -rf runs build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
