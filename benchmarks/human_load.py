@@ -110,8 +110,16 @@ class Rater:
         )
         self._path, self._page = "", ""
 
-    async def take_part(self, together: asyncio.Barrier | None = None) -> None:
+    async def take_part(self, together: asyncio.Barrier | None) -> None:
         """Go from the personal link to the last page; or, with a barrier, send `BURSTS` answers with all others."""
+        try:
+            await self._take_part(together)
+        except Exception:
+            if together is not None:
+                await together.abort()  # nobody waits for who is gone
+            raise
+
+    async def _take_part(self, together: asyncio.Barrier | None) -> None:
         rated = 0
         async with self._client:
             if together is None:
@@ -127,13 +135,13 @@ class Rater:
                 before = self._path
                 await self._ask("POST", self._path, f"save /{before.split('/')[1]}", answer)
                 if self._path == before:
-                    raise RuntimeError(f"{before} does not take {answer}: {self._page[:4000]}")
+                    raise RuntimeError(f"{before} does not take {answer}: {self._page[-500:]}")
 
     def _answer(self) -> Mapping[str, str]:
         """Return what a person sends from the page that is open."""
         form = re.search(r'<input[^>]*name="form"[^>]*value="([^"]+)"', self._page)
         if form is None:
-            raise RuntimeError(f"{self._path} has no form: {self._page[:4000]}")
+            raise RuntimeError(f"{self._path} has no form: {self._page[-500:]}")
         answer = {"form": unescape(form[1])}
         if self._path == "/consent":
             answer["answer"] = "agree"
@@ -154,8 +162,7 @@ class Rater:
             response = await self._client.request(verb, path, data=answer)
             self._load.milliseconds[kind].append((time.perf_counter() - started) * 1000)
             if response.status_code not in {httpx.codes.OK, httpx.codes.SEE_OTHER}:
-                self._load.errors.append(f"{verb} {kind}: {response.status_code}")
-                raise RuntimeError(f"{verb} {path}: {response.status_code} {response.text[:2000]}")
+                raise RuntimeError(f"{verb} {path}: {response.status_code} {response.text[-500:]}")
             self._path, self._page = urlsplit(str(response.url)).path, response.text
             path, verb, answer = response.headers.get("location", ""), "GET", None
             kind = f"show /{urlsplit(path).path.split('/')[1]}" if path else kind
@@ -167,9 +174,9 @@ async def attend(way: Way, links: Sequence[str], *, pace: float = PACE, burst: b
     together = asyncio.Barrier(len(links)) if burst else None
     raters = [Rater(load, way, link, questionnaire, pace=pace, seed=seed) for seed, link in enumerate(links)]
     started = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for rater in raters:
-            group.create_task(rater.take_part(together))
+    for ended in await asyncio.gather(*(rater.take_part(together) for rater in raters), return_exceptions=True):
+        if isinstance(ended, Exception):
+            load.errors.append(f"{type(ended).__name__}: {ended}")
     load.seconds = time.perf_counter() - started
     return load
 
@@ -210,6 +217,8 @@ def main() -> int:
         links = prepare(run, folder, "--raters", str(given.raters), database=given.database)
         with serving(run, folder / "log", database=given.database) as server:
             load = measure(server, links, pace=given.pace, burst=given.burst)
+            if load.errors:
+                print(*load.errors, server.log, sep="\n", file=sys.stderr)
         url = given.database or f"sqlite:///{run / 'human' / 'main' / 'ratings.sqlite'}"
         with HumanStore.open(url) as store:
             ratings = store.ratings().height

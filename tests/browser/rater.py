@@ -257,8 +257,9 @@ class Person:
         await self._answer(position, points)
 
     async def _language(self, position: int, points: Points) -> None:
+        await self._fill(self._page, points)
         for language in self._study.questionnaire.languages[::-1]:
-            if await self._press(f'a[hreflang="{language}"]') == "accepted":
+            if await self._press(f'nav [lang="{language}"]') == "accepted":
                 assert await self._page.get_attribute("html", "lang") == language
         await self._answer(position, points)
 
