@@ -5,7 +5,7 @@ Every simulation draws a new assignment, new raters, items and texts, and goes t
 for each the share of 95 % intervals that hold the truth, the mean error, and the mean width; and how often a variant
 without an effect is called worse or better after Holm's correction.
 
-    PYTHONPATH=. python benchmarks/human_coverage.py [--simulations 200] [--raters 48] [--items 15] [--methods linear ...]
+    PYTHONPATH=. python benchmarks/human_coverage.py [--simulations 200] [--methods linear ...]
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def main() -> None:
                     if one.variant == NULL:
                         false[method].append(verdict in {"worse", "better"})
         for row in agreement(long, seed=seed).iter_rows(named=True):
-            place = ("alpha", row["level"], "all" if row["dimension"] == "all dimensions" else "one dimension")
-            found[place].append((row["alpha"], row["low"], row["high"], alpha[row["level"]]))
+            scope = "all" if row["dimension"] == "all dimensions" else "one dimension"
+            found["alpha", row["level"], scope].append((row["alpha"], row["low"], row["high"], alpha[row["level"]]))
         print(f"\r{n + 1} of {options.simulations}", end="", flush=True)
     print()
     for place, rows in sorted(found.items()):

@@ -87,6 +87,18 @@ def test_a_planted_difference_is_within_its_interval_as_often_as_it_says() -> No
     assert abs(np.mean(errors)) < 4 * np.std(errors) / np.sqrt(simulations)
 
 
+def test_items_that_a_variant_spoils_under_all_models_count_once() -> None:
+    """A variant loses nothing but on a third of the items, and there everything, whatever the model."""
+    part = part_of(simulate(paper_design(7), Population(), seed=7, dimensions=("coherence",)))
+    spoiled = pl.col("item").is_in(["e02", "e05", "e08", "e11", "e14"]) & (pl.col("variant") == "awq-4bit")
+    part = part.with_columns(rating=pl.when(spoiled).then(1).otherwise("rating"))
+    even = part.with_columns(item=pl.concat_str("item", "model"))  # as if every model had items of its own
+    known, naive = (
+        next(one for one in effects(rows, by_model=False) if one.variant == "awq-4bit") for rows in (part, even)
+    )
+    assert known.high - known.low > 1.1 * (naive.high - naive.low)
+
+
 def test_agreement_is_the_planted_one() -> None:
     for seed in range(2):
         long = simulate(paper_design(seed), LOSS, seed=seed).long
