@@ -41,7 +41,7 @@ LOOKS = {
 AXE = """async (options) => (await axe.run(document, {...options, resultTypes: ["violations"]})).violations.map(
   (one) => `${one.id} (${one.impact}): ${one.nodes.map((node) => node.target.join(" ")).join(", ")}`)"""
 SMALL = """(least) => [...document.querySelectorAll("button:not(.small), a.button, .choice, summary, nav a, footer a")]
-  .filter((one) => one.checkVisibility() && !one.closest("table"))
+  .filter((one) => one.checkVisibility() && !one.matches("[aria-hidden]") && !one.closest("table"))
   .map((one) => [one.textContent.trim(), one.getBoundingClientRect()])
   .filter(([_, box]) => box.height < least || box.width < 24)
   .map(([name, box]) => `${name} ${box.width}x${box.height}`)"""
@@ -247,10 +247,12 @@ def test_a_study_with_the_keyboard_only(browser: Browser, study: tuple[ServerPro
         hands.to("textarea")
         page.keyboard.type("A comment.")
         hands.press("main button")
-        hands.press("[hreflang=de]")
+        hands.choose("r-coherence", GOOD["coherence"])
+        hands.press("nav [lang=de]")
+        assert page.is_checked(f"[name='r-coherence'][value='{GOOD['coherence']}']"), "the language lost a choice"
         hands.press("[href='/pause']")
         hands.press("main a.button")
-        hands.press("[hreflang=en]")
+        hands.press("nav [lang=en]")
         hands.rate()
         hands.press("[href='/rate/2']")
         hands.press("main button")

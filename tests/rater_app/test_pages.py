@@ -272,6 +272,18 @@ def test_a_study_without_comments_asks_for_none() -> None:
     assert Tree(rated(quiet, EXAMPLES[0])).all("textarea") == []
 
 
+def test_a_language_sends_the_form_where_there_is_something_to_lose(pages: Pages) -> None:
+    for name, text in every_page(pages, "en", EXAMPLES):
+        tree = Tree(text)
+        switch = [one for one in tree.all("button") if one.get("name") == "lang"]
+        answers = [one for one in tree.all("form") if one.get("id") == "answers"]
+        assert len(switch) == 2 * len(answers), name
+        assert bool(answers) == (name.startswith(("rate", "conflict", "comprehension", "comments"))), name
+        if answers:
+            of_form = [one for one in tree.all("button") if one.get("form") == "answers"]
+            assert "name" not in of_form[0], "Enter would change the language"
+
+
 def test_a_study_of_one_language_has_no_switch() -> None:
     single = Pages(questionnaire().model_copy(update={"languages": ("de",)}))
     tree = Tree(single.consent(Frame(language="en", form="f")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
@@ -42,6 +43,7 @@ class Entrance:
         self._wrong = Limit(WRONG_A_MINUTE)
         self._often = Limit(PAGES_A_MINUTE)
         self.secret = self._sessions.secret
+        self.keep = self._sessions.keep
         self.leave = self._sessions.leave
 
     def link(self, request: Request, token: str) -> Response:
@@ -94,6 +96,8 @@ class Entrance:
     def sent(self, request: Request, purpose: str, *steps: Step) -> tuple[Visit, Mapping[str, str], Form | None]:
         """Return whose form it is, its fields, and the form itself if a page of ours gave it to this session.
 
+        A form with the field `lang` asks for the same page in another language: nothing chosen on it is lost.
+
         Args:
             request: A POST.
             purpose: What the form must be for.
@@ -106,6 +110,10 @@ class Entrance:
             self._tell("a form that is not ours, or too old", visit.rater.id)
         if steps and visit.rater.step not in steps:
             raise Moved(self.address_of(visit.rater))
+        language = fields.get("lang", "")
+        if language in self._languages:
+            self._store.set_language(visit.rater.id, language)
+            visit = replace(visit, rater=replace(visit.rater, language=language))
         return visit, fields, form
 
     def address_of(self, rater: Rater) -> str:

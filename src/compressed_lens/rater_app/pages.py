@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 _TRY_AGAIN = {"too-many", "form-refused", "trouble"}
-_PLAIN = {"links": False, "over": False, "admin": False, "problems": None, "position": None, "status": None}
+_PLAIN = {
+    "links": False,
+    "over": False,
+    "admin": False,
+    "answers": False,
+    "problems": None,
+    "position": None,
+    "status": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +116,7 @@ class Pages:
             frame,
             "comprehension.title",
             links=True,
+            answers=True,
             problems=self._problems(frame, "comprehension.summary", fields),
             chosen=chosen,
             wrong=wrong,
@@ -145,6 +154,7 @@ class Pages:
             frame,
             title,
             links=True,
+            answers=True,
             problems=self._problems(frame, "rate.summary", fields),
             page=page,
             position=page.position,
@@ -160,7 +170,7 @@ class Pages:
 
     def comments(self, frame: Frame, *, comment: str = "") -> str:
         """Return the last page before the end: POST /comments with comment, which may be there already."""
-        return self._page("comments", frame, "comments.title", links=True, comment=comment)
+        return self._page("comments", frame, "comments.title", links=True, answers=True, comment=comment)
 
     def done(self, frame: Frame) -> str:
         """Return the end, with the completion code and link where the study has them."""
@@ -203,7 +213,7 @@ class Pages:
         return self._page("admin", frame, "admin.title", admin=True, progress=progress, titles=titles)
 
     def _page(self, template: str, frame: Frame, title: str, **context: Any) -> str:
-        """Render a template; pages that do not say so have no links of a rater and no problems."""
+        """Render a template; pages that do not say so have no links of a rater, no `answers` to lose, no problems."""
         t = self._locale(frame)
 
         def w(wording: Wording) -> str:

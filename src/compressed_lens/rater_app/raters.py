@@ -6,6 +6,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 
 from fastapi import Request
@@ -109,7 +110,7 @@ class Raters:
 
     def comprehension(self, request: Request) -> Response:
         """Ask the questions about the instructions."""
-        return self._quiz(self._door.at(request, "comprehension"), {}, (), status=200)
+        return self._quiz(self._door.at(request, "comprehension"), {}, ())
 
     def understood(self, request: Request) -> Response:
         """Judge the answers to the questions about the instructions; each form is one attempt."""
@@ -117,16 +118,15 @@ class Raters:
         questions = self._questions.comprehension
         given = [choice(fields.get(f"q{n}"), len(one.options), first=0) for n, one in enumerate(questions)]
         chosen = {n: option for n, option in enumerate(given) if option is not None}
-        if form is None:
-            return self._quiz(visit, chosen, (), status=403, again=True)
+        if form is None or "lang" in fields:
+            return self._quiz(visit, chosen, (), again=form is None)
         lacking = [n for n, option in enumerate(given) if option is None]
         if lacking:
             return self._quiz(visit, chosen, lacking, status=422)
         wrong = [n for n, one in enumerate(questions) if chosen[n] != one.correct]
         if self._store.attempt(visit.rater.id, passed=not wrong, attempts=form.attempts) != "comprehension":
             return self._onward(visit)
-        now = Visit(rater=self._store.rater(visit.rater.id), secret=visit.secret, token=visit.token)
-        return self._quiz(now, chosen, wrong, status=422)
+        return self._quiz(replace(visit, rater=self._store.rater(visit.rater.id)), chosen, wrong, status=422)
 
     def rate(self, request: Request, position: str) -> Response:
         """Show a page, or the first unanswered one to who asks for a later one."""
@@ -143,10 +143,12 @@ class Raters:
         chosen = {name: point for name, point in given.items() if point is not None}
         comment = words(fields.get("comment", "")) if self._questions.comments else ""
         if form is None:
-            return self._rating(visit, page, chosen, comment, status=403, again=True)
+            return self._rating(visit, page, chosen, comment, again=True)
+        if "lang" in fields:
+            return self._rating(visit, page, chosen, comment, since=form.issued)
         missing = [name for name in names if name not in chosen]
         if missing:
-            return self._rating(visit, page, chosen, comment, missing=missing, status=422)
+            return self._rating(visit, page, chosen, comment, missing=missing, since=form.issued, status=422)
         seconds = max(0.0, time.time() - form.issued)
         saved = self._store.save(
             visit.rater.id, page.position, values=chosen, comment=comment, seconds=seconds, form=form.id
@@ -172,8 +174,9 @@ class Raters:
         """End the study for a rater who has answered every page."""
         visit, fields, form = self._door.sent(request, "/comments", "comments")
         comment = words(fields.get("comment", ""))
-        if form is None:
-            return self._page(visit, partial(self._pages.comments, comment=comment), "/comments", again=True)
+        if form is None or "lang" in fields:
+            render = partial(self._pages.comments, comment=comment)
+            return self._page(visit, render, "/comments", again=form is None)
         self._store.finish(visit.rater.id, comment=comment, form=form.id)
         return self._onward(visit)
 
@@ -219,25 +222,30 @@ class Raters:
         purpose: str = "",
         *,
         link: str = "",
+        since: float | None = None,
         again: bool = False,
         status: int = 200,
     ) -> Response:
-        """Return a page.
+        """Return a page, and put off the end of the cookies.
 
         Args:
             visit: Whose.
             render: Renders it.
             purpose: What its form is for; "" for a page without one.
             link: Personal link to show.
+            since: When the rater first saw the page, in seconds since 1970; None: now. Its form tells the time it took.
             again: Whether the form that was sent is not ours or too old: the page says so, and has a new one.
             status: Status of the answer where it is not `again`.
         """
         rater = visit.rater
-        form = new_form(visit.secret, purpose, now=time.time(), attempts=rater.attempts) if purpose else ""
+        now = time.time() if since is None else since
+        form = new_form(visit.secret, purpose, now=now, attempts=rater.attempts) if purpose else ""
         alert = "form-old" if again else ""
         counts = (rater.answered, rater.pages) if rater.step in _ANSWERING else (0, 0)
         frame = Frame(language=rater.language, form=form, link=link, answered=counts[0], pages=counts[1], alert=alert)
-        return HTMLResponse(render(frame), 403 if again else status)
+        response = HTMLResponse(render(frame), 403 if again else status)
+        self._door.keep(response, visit)
+        return response
 
     def _rating(
         self,
@@ -248,13 +256,14 @@ class Raters:
         *,
         missing: Collection[str] = (),
         conflict: bool = False,
+        since: float | None = None,
         again: bool = False,
         status: int = 200,
     ) -> Response:
         def render(frame: Frame) -> str:
             return self._pages.rate(frame, page, chosen=chosen, comment=comment, missing=missing, conflict=conflict)
 
-        return self._page(visit, render, f"/rate/{page.position}", again=again, status=status)
+        return self._page(visit, render, f"/rate/{page.position}", since=since, again=again, status=status)
 
     def _quiz(
         self, visit: Visit, chosen: Mapping[int, int], wrong: Collection[int], *, again: bool = False, status: int = 200

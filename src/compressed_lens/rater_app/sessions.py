@@ -66,7 +66,14 @@ class Sessions:
         """Open a session for the holder of a personal link; one of the same rater goes on."""
         known = self.visit(request)
         secret = known.secret if known and known.rater.id == rater.id else self._store.open_session(rater.id)
-        for name, value in ((self._session, secret), (self._link, f"{token}.{mac(secret, 'link', token)}")):
+        self.keep(response, Visit(rater=rater, secret=secret, token=token))
+
+    def keep(self, response: Response, visit: Visit) -> None:
+        """Give the cookies, which end with the session: each page puts off both."""
+        cookies = {self._session: visit.secret}
+        if visit.token:
+            cookies[self._link] = f"{visit.token}.{mac(visit.secret, 'link', visit.token)}"
+        for name, value in cookies.items():
             response.set_cookie(
                 name,
                 value,
