@@ -70,6 +70,34 @@ def is_address(name: str) -> bool:
     return True
 
 
+def origin_of(url: str) -> str:
+    """Return scheme, name and port of an address, without a port that the scheme implies; "" where there is more."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return ""
+    if parts.path or parts.query or parts.fragment or parts.username is not None or not parts.hostname:
+        return ""
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    implied = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{name}" if port in {None, implied} else f"{parts.scheme}://{name}:{port}"
+
+
+def public_address(url: str) -> str:
+    """Return the address at which others find a server, in one form.
+
+    Raises:
+        StudyError: Not an address, or one with a path.
+    """
+    found = origin_of(url.rstrip("/"))
+    if not found.startswith(("http://", "https://")):
+        raise StudyError(
+            f"'{url}' is not the address of a server.", fix="Give it as https://study.example.org, without a path."
+        )
+    return found
+
+
 def is_local(host: str) -> bool:
     """Return whether only programs of this machine can reach an address."""
     return ip_address(host).is_loopback if is_address(host) else host == "localhost"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.human.paper_run import build_run
 from compressed_lens.cli.main import main
 from compressed_lens.human.database import database_url
 from compressed_lens.human.plan import create
-from compressed_lens.human.reading import default_design
+from compressed_lens.human.reading import default_design, design_yaml
 from compressed_lens.human.store import HumanStore
 
 HIDDEN = ("gptq", "Qwen", "esnli", "nle")
@@ -73,8 +74,20 @@ def test_links_go_to_a_file_of_ones_own(run: Path, tmp_path: Path, capsys: pytes
     before = out.read_bytes()
     assert main(["human", "links", str(run), "--rater", "R01", "--out", str(out)]) == 5
     assert "there already" in capsys.readouterr().err and out.read_bytes() == before
+    assert main(["human", "links", str(run), "--out", str(tmp_path / "none.csv")]) == 0
+    assert "Every rater has a link" in capsys.readouterr().err and not (tmp_path / "none.csv").exists()
     with opened(run) as store:  # nothing was made that nobody has seen
         assert store.rater_of_link(rows[0]["link"].rsplit("/", 1)[1]) is not None
+
+
+def test_a_language_that_the_pages_do_not_speak_is_refused_at_once(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "design.yaml"
+    text = design_yaml(default_design()).replace("\n  - de\n", "\n  - tlh\n")
+    file.write_text(re.sub(r"^(\s+(?:- )?)de:", r"\1tlh:", text, flags=re.MULTILINE))
+    assert main(["human", "create", str(made), "--design", str(file), "--name", "other", "--dry-run"]) == 2
+    assert "no interface in the language 'tlh'" in capsys.readouterr().err
 
 
 def test_the_open_link_lets_people_in(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +104,7 @@ def test_the_open_link_lets_people_in(run: Path, capsys: pytest.CaptureFixture[s
     [
         (["links", "RUN", "--rater", "R99"], 2, "There is no rater 'R99'"),
         (["links", "RUN", "--url", "ftp://x"], 2, "'ftp://x' is not the address"),
+        (["links", "RUN", "--url", "https://x.org/study"], 2, "without a path"),
         (["links", "RUN", "--open", "--rater", "R01"], 2, "Give --open alone"),
         (["links", "RUN", "--name", "other"], 5, "Its studies: main"),
         (["status", "RUN/none"], 5, "no human study 'main'"),

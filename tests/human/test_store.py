@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.human.small import CHECK, EXPECTED, GOOD, Clock, blinded, questionnaire
 
-from compressed_lens.human.store import HumanStore
+from compressed_lens.human.store import Entry, HumanStore
 
 BAD = {"trustworthiness": 1, "coherence": 1}
 PAGES = 6
@@ -414,9 +414,25 @@ def test_withdrawing_while_pages_are_sent(store: HumanStore) -> None:
     assert store.ratings().is_empty() and store.rater("R01").step == "withdrawn"
 
 
+def entry(position: int, form: str, values: dict[str, int] = GOOD) -> Entry:
+    return Entry(rater="R01", position=position, values=values, comment="", seconds=0, form=form)
+
+
+def test_answers_from_elsewhere_come_all_or_none(store: HumanStore) -> None:
+    assert store.enter([entry(5, "i5")]) == ("saved",)
+    mixed = [entry(1, "i1"), entry(5, "i5"), entry(5, "new", BAD)]
+    assert store.enter(mixed) == ("saved", "repeated", "conflict")
+    assert store.ratings()["position"].to_list() == [5], "a part was written"
+    with pytest.raises(KeyError):
+        store.enter([entry(1, "i1"), entry(PAGES + 1, "none")])
+    assert store.rater("R01").answered == 1
+    assert store.enter(mixed[:2]) == ("saved", "repeated")
+    assert store.rater("R01").answered == 2
+
+
 def test_answers_from_elsewhere(store: HumanStore) -> None:
     def enter(position: int, form: str, values: dict[str, int] = GOOD) -> str:
-        return store.enter("R01", position, values=values, comment="", seconds=0, form=form)
+        return store.enter([entry(position, form, values)])[0]
 
     assert enter(5, "i5") == "saved"
     assert enter(5, "i5") == enter(5, "other form") == "repeated"

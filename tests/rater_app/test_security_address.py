@@ -18,7 +18,8 @@ from compressed_lens.human.plan import create
 from compressed_lens.human.reading import default_design
 from compressed_lens.human.store import HumanStore
 from compressed_lens.rater_app.app import create_app
-from compressed_lens.rater_app.guard import Address, origin_of
+from compressed_lens.rater_app.guard import Address
+from compressed_lens.web import origin_of
 
 PUBLIC = "https://study.example.org"
 TOKEN = "an admin token of the tests"  # noqa: S105

@@ -154,8 +154,9 @@ def administer(study: Study) -> Person:
     page = admin.get("/admin")
     table = admin.get("/admin/ratings.csv")
     rows = list(csv.DictReader(io.StringIO(table.text)))
-    assert len(rows) == 15 * 5 and {row["cell"] for row in rows} == {f"C{n:02}" for n in range(1, 9)} | {""}
-    assert all(1 <= int(row["trustworthiness"]) <= 5 for row in rows)
+    assert len(rows) == 2 * 15 * 5 and {row["cell"] for row in rows} == {f"C{n:02}" for n in range(1, 9)} | {""}
+    assert all(1 <= int(row["rating"]) <= 5 for row in rows)
+    assert "=1+1" not in {row["comment"] for row in rows}, "a formula for a spreadsheet"
     assert all(code in page.text for code in ("C01", "C08", "R16"))
     page = admin.send("/admin/link", form=form_of(page), rater="R05")
     page = admin.send("/admin/withdraw", form=form_of(page), rater="R06")

@@ -59,6 +59,7 @@ def create(
     """
     from compressed_lens.human.plan import check_new, write
     from compressed_lens.human.plan import plan as planned
+    from compressed_lens.rater_app.languages import locale
     from compressed_lens.runner.results import load_run
 
     told = {
@@ -73,6 +74,8 @@ def create(
         "seed": seed,
     }
     chosen = _design(design, preset, {key: value for key, value in told.items() if value is not None})
+    for language in chosen.questionnaire.languages:
+        locale(language)  # raises for one that the pages do not speak
     found = load_run(run)
     check_new(found.folder, name)
     plan = planned(found, chosen)

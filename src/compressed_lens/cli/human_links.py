@@ -6,7 +6,6 @@ import csv
 import os
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -52,10 +51,11 @@ def links(
     from compressed_lens.human.database import database_url
     from compressed_lens.human.folder import study_folder
     from compressed_lens.human.store import HumanStore
+    from compressed_lens.web import public_address
 
     if open_link and (rater or out is not None):
         raise StudyError("The open link is nobody's own and goes to no file.", fix="Give --open alone.")
-    address = _address(url)
+    address = public_address(url)
     with HumanStore.open(database_url(study_folder(run, name), database)) as store:
         if open_link:
             show(f"{address}/join/{store.new_open_link()}{_PROLIFIC}")
@@ -75,20 +75,16 @@ def links(
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
                 made = _links(store.new_links(rater), address)
                 csv.writer(file, lineterminator="\n").writerows([("rater", "link"), *made])
-            progress_line(f"wrote {out}")
+            if made:
+                progress_line(f"wrote {out}")
+            else:
+                out.unlink()
     if not made:
         progress_line("Every rater has a link. --rater R01 makes a new one for R01; the old one ends.")
 
 
 def _links(tokens: dict[str, str], address: str) -> list[tuple[str, str]]:
     return [(rater, f"{address}/r/{token}") for rater, token in tokens.items()]
-
-
-def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
-        raise StudyError(f"'{url}' is not the address of a server.", fix="Give one such as https://study.example.org.")
-    return url.rstrip("/")
 
 
 def _new_file(path: Path) -> int:

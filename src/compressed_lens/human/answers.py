@@ -21,6 +21,18 @@ _COMMENT_LENGTH = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An answer of a rater that was gathered elsewhere; the parts are those of `HumanStore.save`."""
+
+    rater: str
+    position: int
+    values: Mapping[str, int]
+    comment: str
+    seconds: float
+    form: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """One answer to one page, checked and as it is stored."""
 

@@ -9,14 +9,13 @@ import polars as pl
 
 from compressed_lens.errors import DataError
 from compressed_lens.human.exchange import EXCHANGES
-from compressed_lens.human.folder import read_key, read_table
+from compressed_lens.human.exchange.base import CHECK
+from compressed_lens.human.folder import ASSIGNMENT, read_key, read_table
 from compressed_lens.human.ratings import CHECKS, LONG, HumanRatings
 from compressed_lens.human.reading import read_design
 
 if TYPE_CHECKING:
     from compressed_lens.human.exchange import Gathered
-
-_ASSIGNMENT = ("rater", "position", "text")
 
 
 def given_ratings(folder: Path, path: Path) -> HumanRatings:
@@ -35,7 +34,7 @@ def given_ratings(folder: Path, path: Path) -> HumanRatings:
     design = read_design(folder / "design.yaml")
     key = {row["text"]: row for row in read_key(folder).iter_rows(named=True)}
     gathered = [
-        one for one in EXCHANGES.get("csv").read(path, design.questionnaire) if not one.page.startswith("check-")
+        one for one in EXCHANGES.get("csv").read(path, design.questionnaire) if not one.page.startswith(f"{CHECK}-")
     ]
     _require_known(gathered, key, path)
     rows = [_row(one, key[one.page], place) for place, one in enumerate(gathered, 1)]
@@ -43,7 +42,7 @@ def given_ratings(folder: Path, path: Path) -> HumanRatings:
         [{**row, "dimension": name, "rating": point} for row, values in rows for name, point in values.items()],
         schema=LONG,
     )
-    assigned = read_table(folder / "assignment.csv", _ASSIGNMENT).filter(pl.col("text") != "")
+    assigned = read_table(folder / "assignment.csv", ASSIGNMENT).filter(pl.col("text") != "")
     wanted = dict(assigned.group_by("rater").len().iter_rows())
     rated = dict(long.group_by("rater", maintain_order=True).agg(pl.col("text").n_unique()).iter_rows())
     checks = [(rater, 0, 0, texts >= wanted.get(rater, 0)) for rater, texts in rated.items()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from compressed_lens.human import answers, layout, rows, tables
-from compressed_lens.human.answers import Saved
+from compressed_lens.human.answers import Entry, Saved
 from compressed_lens.human.database import Database
 from compressed_lens.human.design import Kind
 from compressed_lens.human.entrance import Entrance
@@ -21,7 +22,7 @@ from compressed_lens.human.rows import Page, Rater, Step
 if TYPE_CHECKING:
     from compressed_lens.human.plan import Blinded
 
-__all__ = ["HumanStore", "Page", "Rater", "Saved", "Step"]
+__all__ = ["Entry", "HumanStore", "Page", "Rater", "Saved", "Step"]
 
 _ANSWERING: tuple[Step, ...] = ("rating", "comments")
 _INCIDENTS = 10_000
@@ -183,39 +184,50 @@ class HumanStore(Entrance):
                 answers.update(connection, rater, **done)
         return "saved"
 
-    def enter(
-        self, rater: str, position: int, *, values: Mapping[str, int], comment: str, seconds: float, form: str
-    ) -> Saved:
-        """Save an answer that was gathered elsewhere, at any page and step; a page that has an answer keeps it.
+    def enter(self, entries: Sequence[Entry]) -> tuple[Saved, ...]:
+        """Save answers that were gathered elsewhere, at any page and step; a page that has an answer keeps it.
 
-        The rater counts as opened and consented, and as done once every text has an answer; attention checks may lack.
-
-        Args and errors: as for `save`.
+        A rater counts as opened and consented, and as done once every text has an answer; attention checks may lack.
 
         Returns:
-            "saved"; "repeated" where the page has this very answer; "conflict" where it has another one.
+            For each "saved"; "repeated" where the page has this very answer; "conflict" where it has another one. With
+            a conflict among them nothing is written.
+
+        Raises:
+            KeyError: No such rater or page.
+            ValueError: As for `save`.
         """
-        sent = self._answer(position, values, comment, seconds, form)
+        given = [
+            (one.rater, self._answer(one.position, one.values, one.comment, one.seconds, one.form)) for one in entries
+        ]
         with self._database.writing() as connection:
-            row = answers.locked(connection, rater)
-            page = rows.read_page(connection, rater, position)
-            if page.values:
-                same = dict(page.values) == dict(values) and page.comment == sent.comment
-                return "repeated" if same else "conflict"
-            known = answers.earlier(connection, rater, sent)
-            if known is not None:
-                return known
-            now = self._clock()
-            answers.record(connection, rater, sent, again=False, at=now)
-            done = rows.read_place(connection, rater, position).texts_lacking == 0
-            answers.update(
-                connection,
-                rater,
-                step="done" if done else "rating",
-                opened=row.opened or now,
-                consented=row.consented or now,
-                finished=now if done else None,
-            )
+            done = tuple(self._enter(connection, rater, sent) for rater, sent in given)
+            if "conflict" in done:
+                connection.rollback()
+        return done
+
+    def _enter(self, connection: Connection, rater: str, sent: answers.Answer) -> Saved:
+        position = sent.position
+        assert position is not None
+        row = answers.locked(connection, rater)
+        page = rows.read_page(connection, rater, position)
+        if page.values:
+            same = dict(page.values) == json.loads(sent.points) and page.comment == sent.comment
+            return "repeated" if same else "conflict"
+        known = answers.earlier(connection, rater, sent)
+        if known is not None:
+            return known
+        now = self._clock()
+        answers.record(connection, rater, sent, again=False, at=now)
+        done = rows.read_place(connection, rater, position).texts_lacking == 0
+        answers.update(
+            connection,
+            rater,
+            step="done" if done else "rating",
+            opened=row.opened or now,
+            consented=row.consented or now,
+            finished=now if done else None,
+        )
         return "saved"
 
     def finish(self, rater: str, *, comment: str, form: str) -> None:

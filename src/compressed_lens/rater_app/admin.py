@@ -11,13 +11,14 @@ from threading import Lock
 from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 
+from compressed_lens.human.exchange.ratings import csv_of, long_ratings
 from compressed_lens.human.store import HumanStore
 from compressed_lens.rater_app.entrance import WRONG_A_MINUTE
 from compressed_lens.rater_app.forms import Form, new_form, read_fields, read_form
 from compressed_lens.rater_app.guard import Address
 from compressed_lens.rater_app.limits import Limit
 from compressed_lens.rater_app.pages import Frame, Pages
-from compressed_lens.rater_app.progress import progress, ratings_csv
+from compressed_lens.rater_app.progress import progress
 from compressed_lens.rater_app.raters import Endpoint, to
 from compressed_lens.rater_app.refusals import Moved, Refused, preferred
 
@@ -117,10 +118,11 @@ class Admin:
         return response
 
     def ratings(self, request: Request) -> Response:
-        """Send every rating as a table."""
+        """Send every rating, blind, as the table that `clens human export` writes."""
         self._known(request)
+        table = csv_of(long_ratings(self._store.ratings()))
         headers = {"content-disposition": 'attachment; filename="ratings.csv"'}
-        return Response(ratings_csv(self._store), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(table, media_type="text/csv; charset=utf-8", headers=headers)
 
     def link(self, request: Request) -> Response:
         """Make a new personal link and show it, once; the rater's old link and sessions end."""

@@ -12,7 +12,19 @@ from urllib.parse import urlsplit
 from starlette.concurrency import run_in_threadpool
 
 from compressed_lens.rater_app.forms import CONTENT_TYPE
-from compressed_lens.web import HEADERS, App, Message, Receive, Send, answer, host_name, is_address, is_local, values
+from compressed_lens.web import (
+    HEADERS,
+    App,
+    Message,
+    Receive,
+    Send,
+    answer,
+    host_name,
+    is_address,
+    is_local,
+    origin_of,
+    values,
+)
 from compressed_lens.web import with_headers as _with_headers
 
 MOST_BYTES = 64 * 1024
@@ -192,17 +204,3 @@ async def _read(receive: Receive) -> bytes | None:
         if not message.get("more_body", False):
             break
     return b"".join(parts) if size <= MOST_BYTES else None
-
-
-def origin_of(url: str) -> str:
-    """Return scheme, name and port of an address, without a port that the scheme implies; "" where there is more."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return ""
-    if parts.path or parts.query or parts.fragment or parts.username is not None or not parts.hostname:
-        return ""
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    implied = {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{name}" if port in {None, implied} else f"{parts.scheme}://{name}:{port}"

@@ -1,9 +1,7 @@
-"""How far a study is, by cell code: what the admin page shows, and the ratings as a table to take away."""
+"""How far a study is, by cell code: what the admin page and `clens human status` show."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -18,9 +16,6 @@ from compressed_lens.statistics.interval import Interval
 
 _INCIDENTS = 100
 _TWO = 2
-_COLUMNS = ("rater", "position", "check", "passed", "text", "cell", "kind")
-_MORE = ("seconds", "revisions", "saved", "comment")
-_FORMULA = ("=", "+", "-", "@", "\t")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,21 +121,3 @@ def agreement(ratings: pl.DataFrame, dimensions: list[str]) -> tuple[Agreement, 
             known = alpha is not None and not np.isnan(alpha.estimate)
             found.append(Agreement(kind=kind, dimension=dimension, texts=rated, alpha=alpha if known else None))
     return tuple(found)
-
-
-def ratings_csv(store: HumanStore) -> str:
-    """Return every rating as CSV, blind: texts and cells by their codes; one column a dimension.
-
-    A comment that a spreadsheet would take for a formula has an apostrophe in front.
-    """
-    dimensions = [dimension.name for dimension in store.questionnaire.dimensions]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([*_COLUMNS, *dimensions, *_MORE])
-    for row in store.ratings().iter_rows(named=True):
-        values = json.loads(row["values"])
-        comment = f"'{row['comment']}" if row["comment"].startswith(_FORMULA) else row["comment"]
-        more = {**row, "comment": comment}
-        writer.writerow([*(row[name] for name in _COLUMNS), *(values[name] for name in dimensions),
-                         *(more[name] for name in _MORE)])  # fmt: skip
-    return out.getvalue()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from compressed_lens.errors import StudyError
-from compressed_lens.web import is_local, listen, run
+from compressed_lens.web import is_local, listen, public_address, run
 
 HOST = "127.0.0.1"
 PORT = 8378
@@ -48,7 +48,7 @@ def serve(
     from compressed_lens.rater_app.app import create_app
     from compressed_lens.rater_app.guard import Address
 
-    public = _public(url)
+    public = public_address(url) if url else ""
     if not insecure and not public.startswith("https://") and not is_local(host):
         raise StudyError(
             f"At {host} raters of other machines would come without https, where links and ratings can be read.",
@@ -65,17 +65,6 @@ def serve(
         # By the name that `clens human links` writes: cookies belong to a name.
         tell(public or address.replace(HOST, "localhost"), None if admin_token else token)
         run(app, listening, patience=_PATIENCE_S)
-
-
-def _public(url: str) -> str:
-    from compressed_lens.rater_app.guard import origin_of
-
-    if not url:
-        return ""
-    found = origin_of(url.rstrip("/"))
-    if not found.startswith(("http://", "https://")):
-        raise StudyError(f"{url} is not the address of a server.", fix="Give it as https://study.example.org, no path.")
-    return found
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -69,6 +69,16 @@ def test_a_dimension_called_like_a_column_is_refused(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_a_dimension_may_have_no_question_for_a_kind(form: str) -> None:
+    first, second = study().questionnaire.dimensions
+    bare = second.model_copy(update={"questions": {"explanation": second.questions["explanation"]}})
+    asked = study().questionnaire.model_copy(update={"dimensions": (first, bare)})
+    made = EXCHANGES.get(form).files(replace(study(), questionnaire=asked), language="en")
+    told = "".join(made.values())
+    assert first.questions["counterfactual"]["en"] in told and second.questions["counterfactual"]["en"] not in told
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_study_without_comments_asks_for_none(form: str) -> None:
     asked = study().questionnaire.model_copy(update={"comments": False})
     made = EXCHANGES.get(form).files(replace(study(), questionnaire=asked), language="en")
@@ -228,6 +238,20 @@ def test_long_and_wide_files_say_the_same(tmp_path: Path) -> None:
         ("csv", "a.csv", "rater,text,dimension,rating\nR01,t1,coherence\n", "line 2: 3 cells under 4 columns"),
         ("csv", "a.csv", "rater,text,dimension,rating\nR,t,coherence,3\nR,t,coherence,4\n", "a second rating"),
         ("csv", "a.csv", "rater,text,trustworthiness,coherence,seconds\nR,t,3,4,long\n", "no number of seconds"),
+        (
+            "csv",
+            "a.csv",
+            "rater,text,trustworthiness,coherence,seconds\nR,t,3,4,nan\n",
+            "'nan' is no number",
+        ),
+        ("csv", "a.csv", "rater,text,trustworthiness,coherence,seconds\nR,t,3,4,-1\n", "'-1' is no number"),
+        (
+            "potato",
+            "user_state.json",
+            '{"user_id": "R01", "instance_id_to_label_to_value": {"t1": [[{"schema": "coherence"}, "4"]]}, '
+            '"instance_id_to_behavioral_data": {"t1": {"total_time_ms": "long"}}}',
+            "'long' is no number of seconds",
+        ),
         ("potato", "user_state.json", "[]", "is no user_state.json of Potato"),
         ("potato", "user_state.json", '{"user_id": 1, "x": ', "line 1: not JSON"),
         (
@@ -244,6 +268,13 @@ def test_long_and_wide_files_say_the_same(tmp_path: Path) -> None:
             "two ratings of coherence",
         ),
         ("label-studio", "a.json", '[{"rater": "R01", "page": "t1", "coherence": "4"}]', "not JSON-MIN"),
+        ("label-studio", "a.json", '[{"data": {}, "annotations": ["x"]}]', "is no JSON export"),
+        (
+            "label-studio",
+            "a.json",
+            '[{"data": {"rater": "R01", "page": "t1"}, "annotations": [{"result": [], "lead_time": Infinity}]}]',
+            "'inf' is no number of seconds",
+        ),
         ("label-studio", "a.json", '[{"data": {"rater": "R01"}, "annotations": []}]', "no rater or page"),
         (
             "label-studio",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from compressed_lens.errors import DataError, StudyError
 from compressed_lens.human.prose import blocks
 
 if TYPE_CHECKING:
-    from compressed_lens.human.design import Questionnaire, Shown, Wording
+    from compressed_lens.human.design import Dimension, Kind, Questionnaire, Shown, Wording
     from compressed_lens.human.plan import Blinded, Planned
 
 CHECK = "check"
@@ -78,7 +79,12 @@ class Exchange(ABC):
 
 def page_id(rater: str, planned: Planned) -> str:
     """Return what a page is called outside: the id of its text, or that of the attention check."""
-    return planned.text or f"{CHECK}-{rater}-{planned.position:02d}"
+    return planned.text or check_id(rater, planned.position)
+
+
+def check_id(rater: str, position: int) -> str:
+    """Return what an attention check is called outside."""
+    return f"{CHECK}-{rater}-{position:02d}"
 
 
 def wording(said: Wording, language: str) -> str:
@@ -142,6 +148,11 @@ def parts(shown: Shown, language: str) -> Iterator[tuple[str, str]]:
     yield word("answer" if shown.kind == "explanation" else "target", language), shown.label
     edited = f": {shown.edited}" if shown.edited else ""
     yield f"{word(shown.kind, language)}{edited}", shown.text
+
+
+def question_of(dimension: Dimension, kind: Kind, language: str) -> str:
+    """Return what is asked of a kind of text; a dimension may have no question for it."""
+    return wording(dimension.questions[kind], language) if kind in dimension.questions else ""
 
 
 def check_text(questionnaire: Questionnaire, expected: Mapping[str, int], language: str) -> str:
@@ -228,6 +239,21 @@ def point(said: object, place: str) -> int:
     if found is None:
         raise DataError(f"{place}: '{said}' is no rating.", fix="Ratings are whole numbers from 1 to 5.")
     return int(found[1])
+
+
+def duration(said: object, place: str) -> float:
+    """Return the seconds that a page took; 0 where nothing is said.
+
+    Raises:
+        DataError: No number, or none that time can be.
+    """
+    try:
+        seconds = float(str(said or 0))
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise DataError(f"{place}: '{said}' is no number of seconds.", fix="Remove it, or correct it.")
+    return seconds
 
 
 def read_json(file: Path) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from compressed_lens.errors import DataError
 from compressed_lens.human.answers import plain
 from compressed_lens.human.exchange.base import Gathered, ordered, page_id
-from compressed_lens.human.store import HumanStore
+from compressed_lens.human.store import Entry, HumanStore
 
 _GONE = ("withdrawn", "declined", "excluded")
 
@@ -62,17 +62,21 @@ def bring(store: HumanStore, gathered: Iterable[Gathered], *, source: str) -> Br
             other.append(one)
     if other:
         raise _refusal(other, "differ from what the database holds", "Nothing is overwritten; export and compare them.")
-    for one in fresh:
-        saved = store.enter(
-            one.rater,
-            positions[one.rater, one.page],
+    entries = [
+        Entry(
+            rater=one.rater,
+            position=positions[one.rater, one.page],
             values=one.values,
             comment=one.comment,
             seconds=one.seconds,
             form=_form(source, one),
         )
-        if saved == "conflict":
-            raise _refusal([one], "was answered meanwhile, and stays", "Import again.")
+        for one in fresh
+    ]
+    saved = store.enter(entries)
+    if "conflict" in saved:
+        late = [one for one, what in zip(fresh, saved, strict=True) if what == "conflict"]
+        raise _refusal(late, "were answered meanwhile", "Import again.")
     if fresh:
         store.note("imported", f"{len(fresh)} ratings from {source}")
     return Brought(

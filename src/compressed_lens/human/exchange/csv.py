@@ -16,6 +16,7 @@ from compressed_lens.human.exchange.base import (
     anchors,
     check_text,
     dimension_names,
+    duration,
     formatted_html,
     html_of,
     instructions_html,
@@ -26,6 +27,7 @@ from compressed_lens.human.exchange.base import (
     read_text,
     wording,
 )
+from compressed_lens.human.folder import ASSIGNMENT
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from compressed_lens.human.design import Questionnaire
     from compressed_lens.human.plan import Blinded, Planned
 
-ASSIGNMENT = ("rater", "position", "text")
 TEXTS = ("text", "kind", "instruction", "item", "label", "edited", "written")
 _FORM = (*ASSIGNMENT, "shown")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -164,14 +165,7 @@ def _long(file: Path, rows: Iterable[tuple[int, Mapping[str, str]]], names: Sequ
 
 
 def _one(row: Mapping[str, str], values: Mapping[str, int], place: str) -> Gathered:
-    said = row.get("seconds", "")
-    try:
-        seconds = float(said or 0)
-    except ValueError as error:
-        raise DataError(
-            f"{place}: '{said}' is no number of seconds.", fix="Remove the column, or correct it."
-        ) from error
-    comment = row.get(COMMENT, "")
+    seconds, comment = duration(row.get("seconds"), place), row.get(COMMENT, "")
     return Gathered(rater=row["rater"], page=row["text"], values=values, comment=comment, seconds=seconds, place=place)
 
 

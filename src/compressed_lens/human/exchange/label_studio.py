@@ -16,12 +16,14 @@ from compressed_lens.human.exchange.base import (
     anchors,
     check_text,
     dimension_names,
+    duration,
     formatted_html,
     instructions_html,
     ordered,
     page_id,
     parts,
     point,
+    question_of,
     read_json,
     word,
     wording,
@@ -95,15 +97,18 @@ def _data(blinded: Blinded, rater: str, planned: Planned, language: str) -> dict
     else:
         _, text = blinded.texts[planned.text]
         shown = "\n\n".join(f"{heading.upper()}\n{said}" for heading, said in parts(text, language))
-        asked = [wording(dimension.questions[text.kind], language) for dimension in questionnaire.dimensions]
+        asked = [
+            question_of(dimension, text.kind, language) or wording(dimension.title, language)
+            for dimension in questionnaire.dimensions
+        ]
     # Names without hyphens: Label Studio reads "$ask-trust" as the variable "ask" and "-trust".
-    return {**page, "shown": shown, **{f"ask{number}": question for number, question in enumerate(asked, 1)}}
+    return {**page, "shown": shown, **{f"ask{number}": said for number, said in enumerate(asked, 1)}}
 
 
 def _annotations(file: Path, questionnaire: Questionnaire) -> Iterator[Gathered]:
     """Yield every submitted annotation; skipped tasks and drafts are none."""
     tasks = read_json(file)
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) and "annotations" in task for task in tasks):
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) and _is_annotated(task) for task in tasks):
         raise DataError(f"{file} is no JSON export of Label Studio.", fix="Export in the format JSON, not JSON-MIN.")
     names = set(dimension_names(questionnaire))
     for number, task in enumerate(tasks, 1):
@@ -120,9 +125,14 @@ def _annotations(file: Path, questionnaire: Questionnaire) -> Iterator[Gathered]
                 page=str(data["page"]),
                 values={name: point(said, place) for name, said in given.items() if name in names},
                 comment=given.get(COMMENT, "").strip(),
-                seconds=float(annotation.get("lead_time") or 0),
+                seconds=duration(annotation.get("lead_time"), place),
                 place=place,
             )
+
+
+def _is_annotated(task: dict[str, Any]) -> bool:
+    found = task.get("annotations")
+    return isinstance(found, list) and all(isinstance(one, dict) for one in found)
 
 
 def _results(annotation: dict[str, Any], place: str) -> dict[str, str]:

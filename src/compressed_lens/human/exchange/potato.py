@@ -16,6 +16,7 @@ from compressed_lens.human.exchange.base import (
     anchors,
     check_text,
     dimension_names,
+    duration,
     html_of,
     html_parts,
     instructions_html,
@@ -23,6 +24,7 @@ from compressed_lens.human.exchange.base import (
     page_id,
     plain_lines,
     point,
+    question_of,
     read_json,
     word,
     wording,
@@ -171,8 +173,8 @@ def _item(blinded: Blinded, rater: str, planned: Planned, language: str) -> str:
     else:
         _, text = blinded.texts[planned.text]
         asked = "\n".join(
-            f"<li><strong>{escape(wording(dimension.title, language))}</strong>: "
-            f"{escape(wording(dimension.questions[text.kind], language))}</li>"
+            f"<li><strong>{escape(wording(dimension.title, language))}</strong> "
+            f"{escape(question_of(dimension, text.kind, language))}</li>"
             for dimension in questionnaire.dimensions
         )
         shown = f"{html_parts(text, language)}\n<h4>{word('questions', language)}</h4>\n<ul>\n{asked}\n</ul>"
@@ -195,7 +197,8 @@ def _answers(state: Path, questionnaire: Questionnaire) -> Iterator[Gathered]:
                 comment = str(said).strip()
             elif schema in names and values.setdefault(schema, point(said, place)) != point(said, place):
                 raise DataError(f"{place}: two ratings of {schema}.", fix="Remove one (potato repair-annotations).")
-        seconds = float((times.get(page) or {}).get("total_time_ms") or 0) / 1000
+        took = times.get(page) if isinstance(times, dict) else None
+        seconds = duration(took.get("total_time_ms"), place) / 1000 if isinstance(took, dict) else 0.0
         yield Gathered(
             rater=str(read["user_id"]), page=page, values=values, comment=comment, seconds=seconds, place=place
         )
@@ -203,7 +206,7 @@ def _answers(state: Path, questionnaire: Questionnaire) -> Iterator[Gathered]:
 
 def _pairs(answers: Any, place: str) -> list[tuple[str, Any]]:
     try:
-        return [(label["schema"], said) for label, said in answers]
+        return [(str(label["schema"]), said) for label, said in answers]
     except (TypeError, ValueError, KeyError) as error:
         raise DataError(
             f"{place}: answers of another form than Potato 2.12 writes.", fix="Export CSV there, and import that."

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from compressed_lens.errors import RunError
-from compressed_lens.human.exchange.base import CHECK
+from compressed_lens.human.exchange.base import CHECK, check_id
 from compressed_lens.human.exchange.csv import table
 from compressed_lens.human.folder import read_key
 
@@ -43,7 +43,7 @@ def long_ratings(ratings: pl.DataFrame) -> pl.DataFrame:
     rows = [
         {
             **{name: row[name] for name in COLUMNS if name in row},
-            "text": row["text"] or f"{CHECK}-{row['rater']}-{row['position']:02d}",
+            "text": row["text"] or check_id(row["rater"], row["position"]),
             "dimension": dimension,
             "rating": point,
         }
