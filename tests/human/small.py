@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from compressed_lens.human.plan import Blinded, Planned
-
 from compressed_lens.human.design import KINDS, Dimension, Questionnaire, Shown
+from compressed_lens.human.plan import Blinded, Planned
+from compressed_lens.human.store import HumanStore
 
 GOOD = {"trustworthiness": 4, "coherence": 5}
+BAD = {"trustworthiness": 1, "coherence": 1}
 EXPECTED = {"trustworthiness": 2, "coherence": 4}
+PAGES = 6
 CHECK = 3
 """Position of the attention check."""
 
@@ -61,3 +63,20 @@ def blinded(*, raters: int = 4, pages: int = 6, asked: Questionnaire | None = No
         },
         pages=orders,
     )
+
+
+def start(store: HumanStore, rater: str = "R01") -> None:
+    for step, to in (("consent", "instructions"), ("instructions", "comprehension"), ("comprehension", "rating")):
+        assert store.move(rater, step=step, to=to)  # type: ignore[arg-type]
+
+
+def put(
+    store: HumanStore, position: int, form: str, values: dict[str, int] = GOOD, *, comment: str = "", rater: str = "R01"
+) -> str:
+    return store.save(rater, position, values=values, comment=comment, seconds=10, form=form)
+
+
+def fill(store: HumanStore, rater: str = "R01", pages: int = PAGES) -> None:
+    start(store, rater)
+    for position in range(1, pages + 1):
+        assert put(store, position, f"f{position}", EXPECTED if position == CHECK else GOOD, rater=rater) == "saved"

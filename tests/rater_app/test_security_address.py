@@ -148,6 +148,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["--host", "0.0.0.0"], "without https"),  # noqa: S104
         (["--host", "0.0.0.0", "--url", "http://lab:8378"], "without https"),  # noqa: S104
+        (["--url", "http://study.example.org"], "without https"),
         (["--url", "https://study.example.org/path"], "not the address of a server"),
         (["--url", "study.example.org"], "not the address of a server"),
         (["--host", "203.0.113.1", "--url", PUBLIC], "Cannot listen at"),

@@ -70,11 +70,11 @@ def test_the_language_is_kept(study: Study) -> None:
 
 
 def test_another_language_keeps_what_is_chosen(study: Study, person: Person) -> None:
-    form = form_of(person.begin("R32"))
+    form = form_of(person.begin("R40"))
     page = person.send("/rate/1", form=form, lang="de", r_coherence="2", comment="half done")
     assert page.status_code == 200 and '<html lang="de"' in page.text and "half done</textarea>" in page.text
     assert re.findall('id="r-([a-z]+-[0-9])"[^>]* checked', page.text) == ["coherence-2"]
-    assert 'role="alert"' not in page.text and not list(study_ratings(study, "R32")), "nothing is saved or missing"
+    assert 'role="alert"' not in page.text and not list(study_ratings(study, "R40")), "nothing is saved or missing"
     assert person.rate(1, form_of(page), 3).status_code == 303
     other = person.send("/rate/2", form=form_of(person.get("/rate/2")), lang="xx", r_coherence="2")
     assert '<html lang="de"' in other.text, "a language that is not there changes nothing"
@@ -86,37 +86,37 @@ def study_ratings(study: Study, rater: str) -> list[dict[str, object]]:
 
 
 def test_the_time_of_a_page_counts_from_its_first_showing(study: Study, person: Person) -> None:
-    person.begin("R33")
+    person.begin("R41")
     secret = person.client.cookies["clens_rater"]
     form = new_form(secret, "/rate/1", now=time.time() - 100)
     missing = person.send("/rate/1", form=form, r_coherence="2")
     switched = person.send("/rate/1", form=form_of(missing), lang="de", r_coherence="2")
     assert person.rate(1, form_of(switched)).status_code == 303
-    (row,) = study_ratings(study, "R33")
+    (row,) = study_ratings(study, "R41")
     assert 100 <= float(str(row["seconds"])) < 160
 
 
 def test_cookies_last_as_long_as_the_session(person: Person) -> None:
-    person.begin("R34")
+    person.begin("R42")
     given = person.ask("GET", "/rate/1").headers.get_list("set-cookie")
     assert len(given) == 2 and all("Max-Age=43200" in one for one in given), "a page does not put off their end"
     assert person.client.cookies["clens_rater"] in given[0]
 
 
 def test_a_new_link_loses_nothing(study: Study, person: Person) -> None:
-    page = person.get(person.rate(1, form_of(person.begin("R35")), 4).headers["location"])
+    page = person.get(person.rate(1, form_of(person.begin("R43")), 4).headers["location"])
     with study.store() as store:
-        study.links.update(store.new_links(["R35"]))
+        study.links.update(store.new_links(["R43"]))
     assert "not saved" in person.rate(2, form_of(page), 5).text
-    assert person.enter("R35").url.path == "/rate/2"
+    assert person.enter("R43").url.path == "/rate/2"
     again = person.rate(2, form_of(page), 5)
     assert again.status_code == 403 and again.text.count(" checked") == 2, "sent again, the choice is there"
     assert person.rate(2, form_of(again), 5).status_code == 303
-    assert [row["position"] for row in study_ratings(study, "R35")] == [1, 2]
+    assert [row["position"] for row in study_ratings(study, "R43")] == [1, 2]
 
 
 def test_without_cookies_a_page_says_so(study: Study) -> None:
-    link = f"{study.server.address}/r/{study.links['R36']}"
+    link = f"{study.server.address}/r/{study.links['R44']}"
     first = httpx.get(link)
     answer = httpx.get(f"{study.server.address}{first.headers['location']}")
     assert answer.status_code == 403 and "cookies" in answer.text

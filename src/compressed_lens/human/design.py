@@ -85,7 +85,7 @@ class Questionnaire(_Strict):
     end: Wording = Field(description="Shown when all is done.")
     completion_code: str = Field(default="", description="Code shown at the end, such as Prolific's.")
     completion_url: str = Field(default="", pattern=r"^(https://\S+)?$", description="Link shown at the end.")
-    session_hours: float = Field(default=12, gt=0, description="A session without a page for so long ends.")
+    session_hours: float = Field(default=12, gt=0, le=8760, description="A session without a page for so long ends.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

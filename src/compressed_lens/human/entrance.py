@@ -153,12 +153,6 @@ class Entrance:
                 connection.execute(sessions.update().where(sessions.c.digest == key).values(touched=now))
         return found
 
-    def close_sessions(self, rater: str) -> None:
-        """End every session of a rater."""
-        with self._database.writing() as connection:
-            answers.locked(connection, rater)
-            connection.execute(tables.sessions.delete().where(tables.sessions.c.rater == rater))
-
 
 def _has_link() -> sa.Exists:
     return sa.exists().where(tables.links.c.rater == tables.raters.c.rater)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from compressed_lens.errors import StudyError
-from compressed_lens.web import is_local, listen, public_address, run
+from compressed_lens.web import host_name, is_local, listen, public_address, run
 
 HOST = "127.0.0.1"
 PORT = 8378
@@ -49,9 +49,11 @@ def serve(
     from compressed_lens.rater_app.guard import Address
 
     public = public_address(url) if url else ""
-    if not insecure and not public.startswith("https://") and not is_local(host):
+    asked = host_name(public.partition("://")[2]) if public else host
+    if not insecure and not public.startswith("https://") and not (is_local(asked) and is_local(host)):
         raise StudyError(
-            f"At {host} raters of other machines would come without https, where links and ratings can be read.",
+            f"At {public or host} raters of other machines would come without https, where links and ratings can be "
+            "read.",
             fix="Put a proxy with https in front and give its address with --url, or say --insecure.",
         )
     if admin_token is not None and len(admin_token) < _LEAST_TOKEN:
