@@ -261,6 +261,7 @@ class Person:
         for language in self._study.questionnaire.languages[::-1]:
             if await self._press(f'nav [lang="{language}"]') == "accepted":
                 assert await self._page.get_attribute("html", "lang") == language
+                assert await self._shown() == points, "what was chosen is still there"
         await self._answer(position, points)
 
     async def _cookies_cleared(self, position: int, points: Points) -> None:
