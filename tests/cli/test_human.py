@@ -49,7 +49,7 @@ def test_from_a_run_to_the_statistics(tmp_path: Path, capsys: pytest.CaptureFixt
         assert not measure(server, list(links.values())[:7], pace=QUICK).errors
         assert "R02" in clens("withdraw", run, "R02", "--yes")
         status = clens("status", run)
-        assert "raters: 6 done, 1 withdrawn, 1 consent" in status
+        assert "raters: 6 done, 1 withdrawn, 1 unopened" in status
         assert not set(VARIANTS) & set(status.split())
         again = re.search(r"/r/\w+", clens("links", run, "--rater", "R02"))
         assert again is not None

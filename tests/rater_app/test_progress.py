@@ -28,6 +28,8 @@ def test_progress_counts_what_there_is(database_url: str) -> None:
         now = progress(store, new_link=("R01", "http://x"))
         first = now.raters[0]
         assert (first.checks, first.failed, first.seconds) == (1, 1, 2.0)
+        store.withdraw("R03")
+        assert [one.state for one in progress(store).raters] == ["rating", "rating", "withdrawn", "unopened"]
         assert sum(cell.ratings for cell in now.cells) == 4 and sum(cell.wanted for cell in now.cells) == 20
         assert all(one.alpha is None and one.texts == 0 for one in now.agreement), "no text has two ratings"
         assert [what for _, what, _ in now.incidents][:2] == ["two", "one"] and now.new_link == ("R01", "http://x")

@@ -49,7 +49,7 @@ def status(
     show("\nAgreement so far (Krippendorff's alpha, ordinal, 95 %):")
     _show_agreement(found)
     total, wanted = sum(cell.ratings for cell in found.cells), sum(cell.wanted for cell in found.cells)
-    steps = Counter(rater.rater.step for rater in found.raters)
+    steps = Counter(rater.state for rater in found.raters)
     show(f"\n{total} of {wanted} ratings; raters: {', '.join(f'{count} {step}' for step, count in steps.items())}.")
     if found.incidents:
         kinds = Counter(what for _, what, _ in found.incidents)
@@ -63,7 +63,7 @@ def _show_raters(raters: tuple[RaterProgress, ...]) -> None:
     for one in raters:
         checks = f"{one.failed} of {one.checks}" if one.checks else "-"
         seconds = "-" if one.seconds is None else f"{one.seconds:.0f}"
-        row = [one.rater.id, one.rater.step, f"{one.rater.answered} of {one.rater.pages}", checks, seconds]
+        row = [one.rater.id, one.state, f"{one.rater.answered} of {one.rater.pages}", checks, seconds]
         rows.append([*row, *([one.rater.code or "-"] if coded else [])])
     show_table(heads, rows)
 

@@ -27,6 +27,11 @@ class RaterProgress:
     failed: int
     seconds: float | None
 
+    @property
+    def state(self) -> str:
+        """The step, or `unopened` before the link was opened for the first time."""
+        return "unopened" if self.rater.step == "consent" and self.rater.opened is None else self.rater.step
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellProgress:
