@@ -24,9 +24,12 @@ def run(tmp_path: Path) -> Path:
     return build_run(tmp_path / "run", items=10)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_raters_at_once(kind: str, run: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    database = request.getfixturevalue("postgres_url") if kind == "postgres" else None
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> str | None:
+    return request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+
+
+def test_raters_at_once(run: Path, tmp_path: Path, database: str | None) -> None:
     links = prepare(run, tmp_path, *FEW, database=database)
     with serving(run, tmp_path / "log", database=database) as server:
         load = measure(server, links, burst=True)
@@ -35,11 +38,11 @@ def test_raters_at_once(kind: str, run: Path, tmp_path: Path, request: pytest.Fi
     assert_complete(run, database)
 
 
-def test_two_servers_share_a_postgresql_database(run: Path, tmp_path: Path, postgres_url: str) -> None:
-    links = prepare(run, tmp_path, *FEW, database=postgres_url)
+def test_two_servers_share_a_database(run: Path, tmp_path: Path, database: str | None) -> None:
+    links = prepare(run, tmp_path, *FEW, database=database)
     with (
-        serving(run, tmp_path / "first", database=postgres_url) as first,
-        serving(run, tmp_path / "second", database=postgres_url) as second,
+        serving(run, tmp_path / "first", database=database) as first,
+        serving(run, tmp_path / "second", database=database) as second,
     ):
 
         async def through_a_balancer() -> Load:
@@ -48,8 +51,9 @@ def test_two_servers_share_a_postgresql_database(run: Path, tmp_path: Path, post
                 assert min(line.connections.values()) > PAGES // 2
                 return load
 
-        assert not asyncio.run(through_a_balancer()).errors
-    assert_complete(run, postgres_url)
+        load = asyncio.run(through_a_balancer())
+    assert not load.errors
+    assert_complete(run, database)
 
 
 def assert_complete(run: Path, database: str | None) -> None:
