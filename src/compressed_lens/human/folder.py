@@ -1,8 +1,12 @@
-"""The folder of a human study, and the key of its blinding."""
+"""The folder of a human study, the key of its blinding, and folders that are made as a whole."""
 
 from __future__ import annotations
 
 import csv
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -53,3 +57,27 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
     if tuple(head) != columns or any(len(row) != len(columns) for row in rows):
         raise RunError(f"{path} is damaged: its columns are not {', '.join(columns)}.", fix=_COPY)
     return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, readable for its owner only; at the end it takes its place, after an error it is gone.
+
+    A folder that somebody else has made there meanwhile stays, unless it is empty.
+
+    Raises:
+        RunError: The disk refuses.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            yield partial
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise RunError(
+            f"Cannot write {folder}: {error.strerror}.", fix="Check the disk and who may write there."
+        ) from error

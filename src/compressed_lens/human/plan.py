@@ -7,7 +7,6 @@ import io
 import os
 import re
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -19,7 +18,7 @@ from compressed_lens.errors import RunError, StudyError
 from compressed_lens.human.assignment import Unit, assign, raters_for
 from compressed_lens.human.database import ENVIRONMENT, FILE, sqlite_url
 from compressed_lens.human.design import POINTS, Design, Questionnaire, Shown
-from compressed_lens.human.folder import ASSIGNMENT, KEY
+from compressed_lens.human.folder import ASSIGNMENT, KEY, new_folder
 from compressed_lens.human.reading import design_yaml
 from compressed_lens.human.store import HumanStore
 from compressed_lens.human.texts import LeftOut, Text, draw
@@ -158,23 +157,10 @@ def write(plan: Plan, run_folder: Path, *, name: str = "main", database: str | N
     """
     folder = check_new(run_folder, name)
     url = database or os.environ.get(ENVIRONMENT)
-    try:
-        folder.parent.mkdir(exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
-    except OSError as error:
-        raise _refused(folder, error) from error
-    try:
+    with new_folder(folder) as partial:
         _write_files(plan, partial)
         if not url:
             HumanStore.create(sqlite_url(partial / FILE), blind(plan)).close()
-        # A folder that somebody else has made meanwhile is not empty, and stays.
-        partial.rename(folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise _refused(folder, error) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     if url:
         try:
             HumanStore.create(url, blind(plan)).close()
@@ -257,7 +243,3 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(head)
     writer.writerows(rows)
     return out.getvalue()
-
-
-def _refused(folder: Path, error: OSError) -> RunError:
-    return RunError(f"Cannot write {folder}: {error.strerror}.", fix="Check the disk and who may write there.")

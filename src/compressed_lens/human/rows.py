@@ -18,6 +18,9 @@ Step = Literal[
     "consent", "instructions", "comprehension", "rating", "comments", "done", "declined", "excluded", "withdrawn"
 ]
 
+ANSWERING: tuple[Step, ...] = ("rating", "comments")
+"""Steps at which pages may be answered, again too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rater:

@@ -17,14 +17,13 @@ from compressed_lens.human.answers import Entry, Saved
 from compressed_lens.human.database import Database
 from compressed_lens.human.design import Kind
 from compressed_lens.human.entrance import Entrance
-from compressed_lens.human.rows import Page, Rater, Step
+from compressed_lens.human.rows import ANSWERING, Page, Rater, Step
 
 if TYPE_CHECKING:
     from compressed_lens.human.plan import Blinded
 
 __all__ = ["Entry", "HumanStore", "Page", "Rater", "Saved", "Step"]
 
-_ANSWERING: tuple[Step, ...] = ("rating", "comments")
 _INCIDENTS = 10_000
 _WORDS = 200
 
@@ -175,7 +174,7 @@ class HumanStore(Entrance):
             known = answers.earlier(connection, rater, sent)
             if known is not None:
                 return known
-            if row.step not in _ANSWERING:
+            if row.step not in ANSWERING:
                 return "conflict"
             now = self._clock()
             answers.record(connection, rater, sent, again=place.answered, at=now)

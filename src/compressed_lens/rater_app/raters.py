@@ -13,6 +13,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from compressed_lens.human.design import POINTS
+from compressed_lens.human.rows import ANSWERING
 from compressed_lens.human.store import HumanStore, Page, Step
 from compressed_lens.rater_app.entrance import Entrance
 from compressed_lens.rater_app.forms import choice, new_form, words
@@ -23,7 +24,6 @@ from compressed_lens.rater_app.sessions import Visit
 Endpoint = Callable[..., Response]
 
 _POSITION = re.compile("[1-9][0-9]{0,3}")
-_ANSWERING: tuple[Step, ...] = ("rating", "comments")
 _REMEMBERED = 1000
 
 
@@ -95,7 +95,7 @@ class Raters:
 
     def instructions(self, request: Request) -> Response:
         """Show the instructions, later on without the form."""
-        visit = self._door.at(request, "instructions", "comprehension", *_ANSWERING)
+        visit = self._door.at(request, "instructions", "comprehension", *ANSWERING)
         purpose = "/instructions" if visit.rater.step == "instructions" else ""
         return self._page(visit, self._pages.instructions, purpose)
 
@@ -130,13 +130,13 @@ class Raters:
 
     def rate(self, request: Request, position: str) -> Response:
         """Show a page, or the first unanswered one to who asks for a later one."""
-        visit = self._door.at(request, *_ANSWERING)
+        visit = self._door.at(request, *ANSWERING)
         page = self._asked(visit, position)
         return self._rating(visit, page, page.values, page.comment)
 
     def rated(self, request: Request, position: str) -> Response:
         """Save the answer to a page."""
-        visit, fields, form = self._door.sent(request, f"/rate/{position}", *_ANSWERING)
+        visit, fields, form = self._door.sent(request, f"/rate/{position}", *ANSWERING)
         page = self._asked(visit, position)
         names = [dimension.name for dimension in self._questions.dimensions]
         given = {name: choice(fields.get(f"r-{name}"), len(POINTS), first=POINTS[0]) for name in names}
@@ -154,7 +154,7 @@ class Raters:
             visit.rater.id, page.position, values=chosen, comment=comment, seconds=seconds, form=form.id
         )
         if saved == "conflict":
-            if self._store.rater(visit.rater.id).step not in _ANSWERING:
+            if self._store.rater(visit.rater.id).step not in ANSWERING:
                 return self._onward(visit)
             page = self._store.page(visit.rater.id, page.position)
             return self._rating(visit, page, chosen, comment, conflict=True, status=409)
@@ -241,7 +241,7 @@ class Raters:
         now = time.time() if since is None else since
         form = new_form(visit.secret, purpose, now=now, attempts=rater.attempts) if purpose else ""
         alert = "form-old" if again else ""
-        counts = (rater.answered, rater.pages) if rater.step in _ANSWERING else (0, 0)
+        counts = (rater.answered, rater.pages) if rater.step in ANSWERING else (0, 0)
         frame = Frame(language=rater.language, form=form, link=link, answered=counts[0], pages=counts[1], alert=alert)
         response = HTMLResponse(render(frame), 403 if again else status)
         self._door.keep(response, visit)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import polars as pl
 from compressed_lens.errors import RunError
 from compressed_lens.human.exchange.base import CHECK, check_id
 from compressed_lens.human.exchange.csv import table
-from compressed_lens.human.folder import read_key
+from compressed_lens.human.folder import new_folder, read_key
 
 COLUMNS = pl.Schema(
     {
@@ -90,24 +88,8 @@ def write_new(folder: Path, files: Mapping[str, str | bytes]) -> None:
     """
     if folder.exists():
         raise RunError(f"{folder} exists already.", fix="Name another folder with --out.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise _refused(folder, error) from error
-    try:
+    with new_folder(folder) as partial:
         for name, content in files.items():
             path = partial / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
-        partial.rename(folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise _refused(folder, error) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _refused(folder: Path, error: OSError) -> RunError:
-    return RunError(f"Cannot write {folder}: {error.strerror}.", fix="Check the disk and who may write there.")
