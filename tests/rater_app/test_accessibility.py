@@ -213,10 +213,10 @@ class Hands:
             self.choose(f"q{n}", right(correct))
         self.press("main button")
 
-    def rate(self) -> None:
+    def rate(self, by: str = "main button") -> None:
         for name, point in GOOD.items():
             self.choose(f"r-{name}", point)
-        self.press("main button")
+        self.press(by)
 
 
 def test_a_study_with_the_keyboard_only(browser: Browser, study: tuple[ServerProcess, str], tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_study_with_the_keyboard_only(browser: Browser, study: tuple[ServerPro
         hands.rate()
         hands.press("[href='/rate/2']")
         hands.press("main button")
-        hands.rate()
+        hands.rate(by="[name='r-coherence']:checked")  # Enter in a choice is the button of the page, not a language
         hands.to("textarea")
         page.keyboard.type("All clear.")
         hands.press("main button")
