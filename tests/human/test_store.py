@@ -253,6 +253,12 @@ def test_withdrawing_deletes_all_of_a_person_and_frees_the_place(
     assert store.rater("R01").answered == PAGES
 
 
+def test_a_page_on_its_way_when_all_is_withdrawn_is_not_saved(store: HumanStore) -> None:
+    fill(store, pages=3)
+    store.withdraw("R01")
+    assert put(store, 4, "late") == "conflict" and store.ratings().is_empty()
+
+
 def test_withdrawing_while_pages_are_sent(store: HumanStore) -> None:
     start(store)
     with ThreadPoolExecutor(8) as pool:

@@ -169,13 +169,13 @@ class HumanStore(Entrance):
         with self._database.writing() as connection:
             row = answers.locked(connection, rater)
             place = rows.read_place(connection, rater, position)
-            if not place.open:
-                raise KeyError(position)
             known = answers.earlier(connection, rater, sent)
             if known is not None:
                 return known
             if row.step not in ANSWERING:
                 return "conflict"
+            if not place.open:
+                raise KeyError(position)
             now = self._clock()
             answers.record(connection, rater, sent, again=place.answered, at=now)
             if row.step == "rating" and place.lacking - (not place.answered) == 0:
