@@ -115,6 +115,11 @@ def test_pages_are_built_alike(everything: list[tuple[str, str]]) -> None:
                 assert str(attributes["href"])[1:] in ids, name
 
 
+def test_the_completion_code_is_on_the_last_page_alone(everything: list[tuple[str, str]]) -> None:
+    code = questionnaire().completion_code
+    assert [name for name, text in everything if code in text] == ["done"]
+
+
 def test_pages_are_small(pages: Pages) -> None:
     for name, text in every_page(pages, "de", EXAMPLES):
         assert len(text.encode()) < LARGEST, name

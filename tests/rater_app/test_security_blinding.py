@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sqlite3
 from collections.abc import Collection, Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import httpx
 import polars as pl
@@ -108,6 +110,17 @@ def test_no_answer_tells_what_a_text_is_of(whole: Study) -> None:
     words = any_of(telling(whole))
     told = [(answer.request.method, answer.request.url.path, leaks(answer, words)) for answer in answers]
     assert [one for one in told if one[2]] == []
+
+
+def test_the_order_of_rows_tells_nothing_either(whole: Study) -> None:
+    with sqlite3.connect(whole.folder / "ratings.sqlite") as database:
+        rows = database.execute("SELECT text, cell FROM texts ORDER BY rowid").fetchall()
+    assert [text for text, _ in rows] == sorted(text for text, _ in rows), "texts are not in the order of their codes"
+    key = {row["text"]: row for row in pl.read_csv(whole.folder / "key.csv", infer_schema=False).iter_rows(named=True)}
+    for column in ("cell", "variant", "item"):
+        ordered = [key[text][column] for text, _ in rows]
+        changes = sum(one != other for one, other in pairwise(ordered))
+        assert changes >= len(rows) // 2, f"texts stand together by {column}"
 
 
 def wander(person: Person) -> None:
