@@ -16,7 +16,7 @@ from compressed_lens.human.database import database_url
 from compressed_lens.human.findings import COLUMNS, HumanAnalysis
 from compressed_lens.human.plan import create
 from compressed_lens.human.reading import default_design
-from compressed_lens.human.store import HumanStore
+from compressed_lens.human.store import Entry, HumanStore
 
 ITEMS, MODELS, VARIANTS = 8, 2, 4
 
@@ -29,6 +29,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = design.model_copy(update={"sample": design.sample.model_copy(update={"items": ITEMS})})
     folder = create(run, small)
     key = {row["text"]: row for row in pl.read_csv(folder / "key.csv", infer_schema=False).iter_rows(named=True)}
+    entries = []
     with HumanStore.open(database_url(folder)) as store:
         for rater, pages in store.blinded().pages.items():
             for page in pages:
@@ -39,9 +40,9 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     values = {name: max(1, min(5, level)) for name in ("trustworthiness", "coherence")}
                 elif rater == "R02":
                     values = {name: 6 - point if point != 3 else 1 for name, point in values.items()}
-                store.enter(
-                    rater, page.position, values=values, comment="secret", seconds=20, form=f"{rater}-{page.position}"
-                )
+                place = {"rater": rater, "position": page.position, "form": f"{rater}-{page.position}"}
+                entries.append(Entry(**place, values=values, comment="secret", seconds=20))
+        assert set(store.enter(entries)) == {"saved"}
     return run
 
 
@@ -61,12 +62,15 @@ def test_what_people_said_is_printed_and_kept(run: Path, capsys: pytest.CaptureF
     assert "1 of" in said and "failed an attention check and is left out: R02." in said
     assert re.search(r"gptq-4bit\tall models\t−[12]\.\d\d\t\[−.*\tworse\t", said)
     assert "Krippendorff" in said and "Judges and people" in said
+    assert "undecided: 8 items are too few for equivalence" in said
+    assert "\ntexts\tdimension\tvariant\tpeople\tcritic\teditor\treader\n" in said and "✓ same way" in said
     assert said.strip().endswith("report.html")
     folder = run / "human" / "main"
     found = HumanAnalysis.from_json((folder / "analysis.json").read_text())
     assert {path.stem for path in (folder / "tables").glob("*.csv")} == set(COLUMNS)
     assert pl.read_csv(folder / "tables" / "differences.csv").height == found.differences.height
     assert (run / "tex" / "differences.tex").is_file()
+    assert "equivalent" not in set(found.differences["verdict"])
     page, text = (run / "report.html").read_text(), (run / "report.md").read_text()
     assert '<section id="people">' in page and 'href="#people"' in page and "## People" in text
     for whole in (page, text, (folder / "analysis.json").read_text()):

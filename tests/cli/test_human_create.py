@@ -63,6 +63,8 @@ def test_a_dry_run_prints_what_it_takes_and_writes_nothing(paper: Path, capsys: 
     assert "Left out: 3 items without a text to rate under every variant." in said
     assert "gptq-4bit\texplanation\tfailed: the prompt is longer than the model reads\t3" in said
     assert re.search(r"With 360 ratings of explanations a difference of 0\.4\d points is shown with 80 % power", said)
+    assert "power for 0.5\titems for 0.3\titems for 0.5\n" in said
+    assert "With 15 items no variant will be called equivalent or non-inferior, whatever people say" in said
     assert said.endswith("Nothing was written.\n")
     assert not (paper / "human").exists()
 

@@ -112,13 +112,34 @@ def test_agreement_is_the_planted_one() -> None:
             )
 
 
+def test_how_other_variants_spread_does_not_matter(careless: Simulated) -> None:
+    """Below a ceiling ratings of the damaged variant spread most; an error shared with the others was too small."""
+    part = part_of(careless)
+    others = pl.col("variant").is_in(["gptq-8bit", "awq-4bit"])
+    even = part.with_columns(rating=pl.when(others).then(5).otherwise("rating"))
+    for method in ("linear", "clustered"):
+        one, two = ([e for e in effects(p, method=method) if e.variant == "gptq-4bit"] for p in (part, even))
+        assert one == two and len(one) == 4
+
+
+def test_as_many_cells_as_ratings_have_no_interval(careless: Simulated) -> None:
+    """The first rating of each cell: of 12 cells when raters have only begun, of 2 by model."""
+    part = part_of(careless).unique(["model", "variant"], keep="first", maintain_order=True)
+    assert len(part) == 12
+    for method in METHODS:
+        told = effects(part, method=method)
+        assert {one.variant for one in told} == set(VARIANTS[1:])
+        if method == "linear":
+            assert all(np.isnan(one.low) and not one.converged for one in told)
+
+
 def test_pooled_differences_are_the_mean_of_the_models(careless: Simulated) -> None:
     for method in METHODS:
         told = [one for one in effects(part_of(careless), method=method) if one.unit == "points"]
         for variant in VARIANTS[1:]:
             whole, *own = [one.estimate for one in told if one.variant == variant]
             assert len(own) == 3
-            assert whole == pytest.approx(np.mean(own), abs=0.02 if method == "ordinal" else 1e-6)
+            assert whole == pytest.approx(np.mean(own), abs=1e-6 if method == "clustered" else 0.05)
 
 
 def test_clustered_differences_are_differences_of_means(careless: Simulated) -> None:
@@ -126,7 +147,7 @@ def test_clustered_differences_are_differences_of_means(careless: Simulated) -> 
     means = dict(part.group_by("variant").agg(pl.col("rating").mean()).iter_rows())
     for one in effects(part, method="clustered", by_model=False):
         assert one.estimate == pytest.approx(means[one.variant] - means["full"])  # every cell has as many ratings
-        assert (one.ratings, one.texts, one.items, one.pairs) == (180, 90, 15, 45)
+        assert (one.ratings, one.texts, one.items, one.pairs) == (180, 90, 15, 15)
 
 
 def test_the_order_of_rows_does_not_matter(careless: Simulated) -> None:
@@ -153,17 +174,19 @@ def test_a_large_loss_is_worse_and_none_is_not(found: HumanAnalysis) -> None:
 
 
 def test_verdicts_hold_the_interval_against_the_margin() -> None:
-    long = simulate(paper_design(1), Population(effects={"gptq-4bit": -2.4}), seed=1).long
-    told = effects(
-        long.filter((pl.col("kind") == "explanation") & (pl.col("dimension") == "coherence")), by_model=False
-    )
-    words = dict(zip((one.variant for one in told), (v for _, v, _ in verdicts(told, 5.0)), strict=True))
-    assert set(words.values()) == {"equivalent"}
-    strict = dict(zip((one.variant for one in told), (v for _, v, _ in verdicts(told, 0.01)), strict=True))
+    """Words of docs/verdict.md, which speak of items: three texts on one item are one piece of evidence."""
+
+    def words(items: int, margin: float) -> dict[str, str]:
+        design = paper_design(1, items=items)
+        part = part_of(simulate(design, Population(effects={"gptq-4bit": -3.0}), seed=1, dimensions=("coherence",)))
+        told = effects(part, by_model=False)
+        assert {one.pairs for one in told} == {items}
+        return {one.variant: word for one, (_, word, _) in zip(told, verdicts(told, margin), strict=True)}
+
+    assert set(words(20, 5.0).values()) == {"equivalent"}
+    strict = words(20, 0.01)
     assert strict["gptq-4bit"] == "worse" and "equivalent" not in strict.values()
-    # One model has 15 texts a variant: too few to show equality, however wide the margin.
-    alone = [one for one in effects(long.filter(kind="explanation", dimension="coherence", model="small")) if one.pairs]
-    assert {v for _, v, _ in verdicts(alone, 5.0)} <= {"undecided", "worse", "better"}
+    assert set(words(19, 5.0).values()) <= {"undecided", "worse", "better"}, "45 texts on few items show no equality"
 
 
 def test_raters_who_fail_a_check_are_found_and_left_out(careless: Simulated, found: HumanAnalysis) -> None:

@@ -102,5 +102,4 @@ def _show(told: PeopleStudy) -> None:
         show_table(columns, told.judges)
     if told.shifts:
         show("\nWhat a variant changed, for people and for judges (points):")
-        columns = ["texts", "dimension", "variant", "judge", "n", "people", "judge", "judge against people"]
-        show_table(columns, told.shifts)
+        show_table(["texts", "dimension", "variant", "people", *told.shifted], told.shifts)

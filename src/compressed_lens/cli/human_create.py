@@ -167,6 +167,7 @@ def _show_left_out(plan: Plan) -> None:
 def _show_precision(plan: Plan) -> None:
     from compressed_lens.human.design import KINDS
     from compressed_lens.human.power import DIFFERENCES, Assumed, precision
+    from compressed_lens.statistics.equivalence import FEWEST_PAIRS
 
     found = precision(plan)
     if found.is_empty():
@@ -174,12 +175,17 @@ def _show_precision(plan: Plan) -> None:
         return
     show("\nWhat the ratings could show, as differences to full precision over all models, in points:")
     rows = [
-        (row["kind"], row["variant"], row["ratings"], *_figures(row, "error", "detectable", digits=2))
-        + tuple(_figures(row, *(f"power {size:g}" for size in DIFFERENCES), digits=None))
+        (
+            *(row["kind"], row["variant"], row["ratings"]),
+            *_figures(row, "error", "detectable", form=".2f"),
+            *_figures(row, *(f"power {size:g}" for size in DIFFERENCES), form=".0%"),
+            *_figures(row, *(f"items {size:g}" for size in DIFFERENCES), form=","),
+        )
         for row in found.iter_rows(named=True)
     ]
     heads = ["kind", "variant", "ratings", "standard error", "shown with 80 %"]
-    show_table([*heads, *(f"power for {size:g}" for size in DIFFERENCES)], rows)
+    heads += [f"{what} for {size:g}" for what in ("power", "items") for size in DIFFERENCES]
+    show_table(heads, rows)
     assumed = Assumed()
     for kind in KINDS:
         worst = found.filter(found["kind"] == kind)["detectable"].max()
@@ -189,13 +195,16 @@ def _show_precision(plan: Plan) -> None:
                 f"With {total:,} ratings of {kind}s a difference of {worst:.2f} points is shown with 80 % power, "
                 f"before correction for several variants (assumed: SD {assumed.sd:g}, alpha {assumed.alpha[kind]:g})."
             )
+    few = min(found["items"])
+    if few < FEWEST_PAIRS:
+        show(
+            f"With {_count(few, 'item')} no variant will be called equivalent or non-inferior, whatever people say: "
+            f"that takes {FEWEST_PAIRS}."
+        )
 
 
-def _figures(row: dict[str, Any], *names: str, digits: int | None) -> list[str]:
-    return [
-        "-" if row[name] is None else f"{row[name]:.{digits}f}" if digits is not None else f"{row[name]:.0%}"
-        for name in names
-    ]
+def _figures(row: dict[str, Any], *names: str, form: str) -> list[str]:
+    return ["-" if row[name] is None else format(row[name], form) for name in names]
 
 
 def _count(number: int, what: str) -> str:

@@ -96,7 +96,8 @@ def analyze(
 def verdicts(found: Sequence[Effect], margin: float) -> list[tuple[float, str, str]]:
     """Return (p adjusted, verdict, leaning) of effects in points: a family, corrected by Holm's procedure.
 
-    The words are those of docs/verdict.md; what counts as the number of pairs is the texts of the side with fewer.
+    The words are those of docs/verdict.md. What counts as the number of pairs are items, not texts: a variant may spoil
+    an item under all models alike, and a failure as rare as one item in ten hides from few items.
     """
     adjusted = holm([effect.p for effect in found])
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from compressed_lens.human.findings import HEADLINE, POOLED, Method
 from compressed_lens.statistics import WaldInterval, crossed_difference, linear_mixed, ordinal_mixed
+from compressed_lens.statistics.wald import wald_interval
 from compressed_lens.study.schema import FULL
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Effect:
         raters: Who gave them.
         texts: Texts they are of.
         items: Items these are of.
-        pairs: Texts of the side with fewer.
+        pairs: Items that both sides have: what the comparison rests on, however many models wrote about each.
         estimate: Negative where the variant is rated lower.
         low: Lower end of the 95 % interval; NaN without one.
         high: Upper end.
@@ -67,8 +69,11 @@ def effects(part: pl.DataFrame, *, method: Method = HEADLINE, by_model: bool = T
     """Estimate what every variant changed, pooled over models and by model.
 
     "linear" and "ordinal" are mixed models with one mean for each (model, variant), effects of tasks, and crossed
-    random intercepts of raters, items and texts; pooled is the mean of the models' differences. "clustered" is the mean
-    over models and items of the difference of mean ratings, with two-way clustered intervals (raters, items).
+    random intercepts of raters, items, items under each variant, and texts; pooled is the mean of the models'
+    differences. "linear" fits each difference to the ratings of its two sides alone: where ratings under one variant
+    spread wider than under the others, as below a ceiling, a spread shared by all would be too small for it. "ordinal"
+    is one fit to all ratings, which share the thresholds. "clustered" is the mean over models and items of the
+    difference of mean ratings, with two-way clustered intervals (raters, items).
 
     Args:
         part: Ratings of one kind and dimension.
@@ -84,7 +89,9 @@ def effects(part: pl.DataFrame, *, method: Method = HEADLINE, by_model: bool = T
         return ()
     if method == "clustered":
         return tuple(_clustered(part, side) for side in sides)
-    return _mixed(part, sides, method)
+    if method == "linear":
+        return tuple(_linear(part, side) for side in sides)
+    return tuple(_ordinal(part, sides))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,42 +143,54 @@ def _clustered(part: pl.DataFrame, side: _Side) -> Effect:
     return _effect(part, side, "clustered", "points", found)
 
 
-def _mixed(part: pl.DataFrame, sides: list[_Side], method: Method) -> tuple[Effect, ...]:
+def _linear(part: pl.DataFrame, side: _Side) -> Effect:
+    both = part.filter(side.rows | side.base)
+    fixed, column = _fixed(both)
+    weights = _weights(fixed, column, side)
+    if len(both) <= len(weights):  # as many effects as ratings: nothing is left to judge by
+        nothing = wald_interval(math.nan, math.nan, freedom=1, confidence=0.95, n=len(both), units=0, method="none")
+        return _effect(part, side, "linear", "points", nothing, converged=False)
+    fit = linear_mixed(both["rating"].to_numpy().astype(np.float64), fixed, _groups(both))
+    return _effect(part, side, "linear", "points", fit.contrast(weights), converged=fit.converged)
+
+
+def _ordinal(part: pl.DataFrame, sides: list[_Side]) -> Iterator[Effect]:
+    fixed, column = _fixed(part)
+    fit = ordinal_mixed(part["rating"].to_numpy().astype(np.float64), fixed, _groups(part))
+    for side in sides:
+        rows, base = _rows(fixed, side, column)
+        for unit, found in (
+            ("points", fit.points_difference(rows, base)),
+            ("log-odds", fit.contrast(_weights(fixed, column, side))),
+        ):
+            yield _effect(part, side, "ordinal", unit, found, converged=fit.converged)
+
+
+def _fixed(part: pl.DataFrame) -> tuple[Array, dict[str, int]]:
+    """Return a column for each (model, variant), whose place is told, and one for each task but the first."""
     cells = part["model"] + "\n" + part["variant"]
     names, place = np.unique(cells.to_numpy(), return_inverse=True)
-    tasks = _one_hot(part["task"].to_numpy())
-    fixed = np.hstack([np.eye(len(names))[place], tasks[:, 1:]])
-    column = {name: n for n, name in enumerate(names)}
-    groups = _groups(part)
-    ratings = part["rating"].to_numpy().astype(np.float64)
-    found: list[Effect] = []
-    linear = linear_mixed(ratings, fixed, groups) if method == "linear" else None
-    ordinal = ordinal_mixed(ratings, fixed, groups) if method == "ordinal" else None
-    for side in sides:
-        weights = np.zeros(fixed.shape[1])
-        for model in side.models:
-            weights[column[f"{model}\n{side.variant}"]] += 1 / len(side.models)
-            weights[column[f"{model}\n{FULL}"]] -= 1 / len(side.models)
-        if linear is not None:
-            found.append(_effect(part, side, method, "points", linear.contrast(weights), converged=linear.converged))
-        if ordinal is not None:
-            rows, base = _rows(fixed, side, column, FULL)
-            in_points = ordinal.points_difference(rows, base)
-            found.append(_effect(part, side, method, "points", in_points, converged=ordinal.converged))
-            found.append(
-                _effect(part, side, method, "log-odds", ordinal.contrast(weights), converged=ordinal.converged)
-            )
-    return tuple(found)
+    tasks, task = np.unique(part["task"].to_numpy(), return_inverse=True)
+    fixed = np.hstack([np.eye(len(names))[place], np.eye(len(tasks))[task][:, 1:]])
+    return fixed, {name: n for n, name in enumerate(names)}
 
 
-def _rows(fixed: Array, side: _Side, column: dict[str, int], base: str) -> tuple[Array, Array]:
+def _weights(fixed: Array, column: dict[str, int], side: _Side) -> Array:
+    weights = np.zeros(fixed.shape[1])
+    for model in side.models:
+        weights[column[f"{model}\n{side.variant}"]] = 1 / len(side.models)
+        weights[column[f"{model}\n{FULL}"]] = -1 / len(side.models)
+    return weights
+
+
+def _rows(fixed: Array, side: _Side, column: dict[str, int]) -> tuple[Array, Array]:
     """Return the fixed effects of the side's ratings with every one set to the variant, and to full precision.
 
     Each model counts alike, as in the weights of a contrast.
     """
     tasks = np.unique(fixed[side.rows | side.base][:, len(column) :], axis=0)
     parts = []
-    for variant in (side.variant, base):
+    for variant in (side.variant, FULL):
         rows = np.zeros((len(side.models) * len(tasks), fixed.shape[1]))
         for n, model in enumerate(side.models):
             rows[n * len(tasks) : (n + 1) * len(tasks), column[f"{model}\n{variant}"]] = 1
@@ -203,16 +222,11 @@ def _items(part: pl.DataFrame) -> NDArray[Any]:
     return (part["task"] + "\n" + part["item"]).to_numpy()
 
 
-def _one_hot(labels: NDArray[Any]) -> Array:
-    names, place = np.unique(labels, return_inverse=True)
-    return np.asarray(np.eye(len(names))[place])
-
-
 def _effect(
     part: pl.DataFrame, side: _Side, method: str, unit: str, found: WaldInterval, *, converged: bool = True
 ) -> Effect:
     both = part.filter(side.rows | side.base)
-    texts = [part.filter(rows)["text"].n_unique() for rows in (side.rows, side.base)]
+    items = [set(_items(part.filter(rows))) for rows in (side.rows, side.base)]
     return Effect(
         model=side.model,
         variant=side.variant,
@@ -220,9 +234,9 @@ def _effect(
         unit=unit,
         ratings=len(both),
         raters=both["rater"].n_unique(),
-        texts=sum(texts),
-        items=len(np.unique(_items(both))),
-        pairs=min(texts),
+        texts=both["text"].n_unique(),
+        items=len(items[0] | items[1]),
+        pairs=len(items[0] & items[1]),
         estimate=found.estimate,
         low=found.low,
         high=found.high,

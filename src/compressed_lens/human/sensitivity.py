@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressed_lens.human.estimates import Effect, effects
-from compressed_lens.human.findings import POOLED, frame
+from compressed_lens.human.findings import frame
 from compressed_lens.study.schema import FULL
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def sensitivity(long: pl.DataFrame, raters: pl.DataFrame, *, verdicts: Verdicts)
         kind, dimension = place
         everyone = long.filter((pl.col("kind") == kind) & (pl.col("dimension") == dimension))
         for data, left_out, chosen in _choices(everyone, part, raters):
-            found = _pooled(chosen)
+            found = effects(chosen, by_model=False)
             for effect, (_, verdict, _) in zip(found, verdicts(found), strict=True):
                 rows.append((kind, dimension, effect.variant, data, left_out, *_figures(effect), verdict))
         rows += [(kind, dimension, *row) for row in _without_each(part, verdicts)]
@@ -126,7 +126,7 @@ def _without_each(part: pl.DataFrame, verdicts: Verdicts) -> Iterator[tuple[Any,
 
     found: dict[str, list[tuple[float, str, Effect, str]]] = {}
     for rater in _movers(part):
-        family = _pooled(part.filter(pl.col("rater") != rater))
+        family = effects(part.filter(pl.col("rater") != rater), by_model=False)
         for effect, (_, verdict, _) in zip(family, verdicts(family), strict=True):
             if not np.isnan(effect.estimate):
                 found.setdefault(effect.variant, []).append((effect.estimate, rater, effect, verdict))
@@ -156,10 +156,6 @@ def _movers(part: pl.DataFrame) -> list[str]:
             raters = table["rater"].to_list()
             chosen |= dict.fromkeys(raters[n] for n in (*order[:MOVERS], *order[-MOVERS:]))
     return list(chosen)
-
-
-def _pooled(part: pl.DataFrame) -> list[Effect]:
-    return [effect for effect in effects(part) if effect.model == POOLED]
 
 
 def _figures(effect: Effect) -> tuple[Any, ...]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from compressed_lens.human.design import POINTS
 from compressed_lens.human.findings import HumanAnalysis
 from compressed_lens.report.markdown_text import escaped, table
 from compressed_lens.report.people import PeoplePanel, PeopleStudy, people, unread
-
-_POINTS = ("1", "2", "3", "4", "5")
 
 
 def people_sections(analyses: Mapping[str, HumanAnalysis | str]) -> list[str]:
@@ -44,7 +43,7 @@ def _panel(panel: PeoplePanel) -> list[str]:
         for b in (*panel.bars, *panel.cells)
     ]
     title = f"#### {escaped(panel.dimension.capitalize())} of {panel.kind}"
-    bars = table(["Variant", "Mean", "95 % interval", *_POINTS, "Rests on"], cells)
+    bars = table(["Variant", "Mean", "95 % interval", *map(str, POINTS), "Rests on"], cells)
     return [title, "", *(table(head, rows) if rows else []), *bars]
 
 
@@ -57,6 +56,6 @@ def _rest(study: PeopleStudy) -> list[str]:
         head = ["Texts", "Task", "Dimension", "Judge", "n", "Spearman", "95 % interval", "p", "Judge less people", ""]
         lines += table(head, [[escaped(cell) for cell in row] for row in study.judges])
     if study.shifts:
-        head = ["Texts", "Dimension", "Variant", "Judge", "n", "People", "Judge's change", ""]
+        head = ["Texts", "Dimension", "Variant", "People changed by", *map(escaped, study.shifted)]
         lines += table(head, [[escaped(cell) for cell in row] for row in study.shifts])
     return lines

@@ -6,53 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compressed_lens.human.findings import ALL_TASKS, HEADLINE, POOLED, HumanAnalysis
-from compressed_lens.report.formatting import DASH, MINUS, counted, identifier, number, p_value
+from compressed_lens.human.findings import HEADLINE, POOLED, HumanAnalysis
+from compressed_lens.report.formatting import DASH, MINUS, counted, identifier, p_value
+from compressed_lens.report.likert import Bar, Row, bars, bounds
 from compressed_lens.report.panels import scale_for
 from compressed_lens.report.scale import change_label
 from compressed_lens.report.words import LEANING, SYMBOLS
+from compressed_lens.statistics.equivalence import FEWEST_PAIRS
 
 KIND_TITLES: Mapping[str, str] = {"explanation": "explanations", "counterfactual": "counterfactuals"}
 
-_POINTS = (1, 2, 3, 4, 5)
-_MIDDLE = 3
-_TELLING = 0.09
 _METHODS: Mapping[str, str] = {
     "linear": "linear mixed model",
     "clustered": "means, clustered by rater and item",
     "ordinal": "cumulative-link mixed model",
 }
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """One point's part of a bar: its place and width in per cent of the drawing, and its share where there is room."""
-
-    point: int
-    x: float
-    width: float
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """How the points of one cell are spread, drawn so that the middles of the scale stand above each other.
-
-    Attributes:
-        middle: Where they stand, in per cent of the width.
-    """
-
-    variant: str
-    where: str
-    mean: str
-    interval: str
-    counts: str
-    title: str
-    shares: tuple[str, ...]
-    middle: float
-    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +86,12 @@ class PeoplePanel:
 
 @dataclass(frozen=True, kw_only=True)
 class PeopleStudy:
-    """One human study as the report shows it."""
+    """One human study as the report shows it.
+
+    Attributes:
+        shifted: The judges that `shifts` has a column of.
+        shifts: (texts, dimension, variant, people's change, each judge's), pooled over models.
+    """
 
     name: str
     margin: str
@@ -127,6 +100,7 @@ class PeopleStudy:
     agreement: tuple[tuple[str, ...], ...]
     matches: str
     judges: tuple[tuple[str, ...], ...]
+    shifted: tuple[str, ...]
     shifts: tuple[tuple[str, ...], ...]
 
 
@@ -152,8 +126,9 @@ def _study(name: str, found: HumanAnalysis, number_of: int) -> PeopleStudy:
         panels=tuple(_panel(name, found, place, f"p{number_of}-{n}") for n, place in enumerate(places)),
         agreement=tuple(_agreement(row) for row in found.agreement.iter_rows(named=True)),
         matches=_matches(found),
-        judges=tuple(_judge(row) for row in found.judges.iter_rows(named=True)),
-        shifts=tuple(_shift(row) for row in found.shifts.iter_rows(named=True) if row["model"] == POOLED),
+        judges=tuple(_judge(found, row) for row in found.judges.iter_rows(named=True)),
+        shifted=tuple(found.shifts["judge"].unique(maintain_order=True)),
+        shifts=tuple(_shifts(found)),
     )
 
 
@@ -202,15 +177,15 @@ def _panel(name: str, found: HumanAnalysis, place: tuple[str, str], key: str) ->
             difference=_points(row["estimate"]),
             interval=_bounds(row["low"], row["high"]),
             p=p_value(row["p_adjusted"]),
-            words=_words(row),
-            counts=f"{row['ratings']:,} ratings · {row['raters']:,} raters · {row['texts']:,} texts",
+            words=_words(row, found.margin),
+            counts=f"{row['ratings']:,} ratings · {row['raters']:,} raters · {row['items']:,} items",
             x=at(row["estimate"]),
             left=at(row["low"]),
             right=at(row["high"]),
         )
 
-    bars = _bars(list(_cells(found, place)))
-    pooled = [bar for bar in bars if not bar.where]
+    drawn = bars(list(_cells(found, place)))
+    pooled = [bar for bar in drawn if not bar.where]
     return PeoplePanel(
         anchor=f"p-{identifier(name, kind, dimension)}",
         key=key,
@@ -224,9 +199,13 @@ def _panel(name: str, found: HumanAnalysis, place: tuple[str, str], key: str) ->
         ticks=tuple((at(tick) or 0.0, change_label(tick, "points")) for tick in ticks),
         rows=tuple(shown(r) for r in main if r["model"] == POOLED),
         by_model=tuple(shown(r) for r in main if r["model"] != POOLED),
-        methods=tuple(_method(r) for r in _of(found.differences.iter_rows(named=True), place) if r["model"] == POOLED),
-        bars=tuple(pooled or bars),
-        cells=tuple(bar for bar in bars if bar.where) if pooled else (),
+        methods=tuple(
+            _method(r, found.margin)
+            for r in _of(found.differences.iter_rows(named=True), place)
+            if r["model"] == POOLED
+        ),
+        bars=tuple(pooled or drawn),
+        cells=tuple(bar for bar in drawn if bar.where) if pooled else (),
         sensitivity=tuple(_sensitivity(r) for r in _of(found.sensitivity.iter_rows(named=True), place)),
     )
 
@@ -242,51 +221,21 @@ def _cells(found: HumanAnalysis, place: tuple[str, str]) -> Iterator[tuple[Row, 
         yield row, means[tuple(row[k] for k in keys)]
 
 
-def _bars(cells: list[tuple[Row, Row]]) -> list[Bar]:
-    shares = [[float(count[f"share_{point}"]) for point in _POINTS] for count, _ in cells]
-    left = max((_below(one) for one in shares), default=0.0)
-    right = max((1 - _below(one) for one in shares), default=0.0)
-    return [_bar(*cell, one, left, left + right) for cell, one in zip(cells, shares, strict=True)]
-
-
-def _below(shares: list[float]) -> float:
-    """Return the part of a bar that stands left of the middle: half of the middle point is on either side."""
-    return sum(shares[: _MIDDLE - 1]) + shares[_MIDDLE - 1] / 2
-
-
-def _bar(count: Row, mean: Row, shares: list[float], left: float, whole: float) -> Bar:
-    x, segments = left - _below(shares), []
-    for point, share in zip(_POINTS, shares, strict=True):
-        text = f"{100 * share:.0f}" if share >= _TELLING else ""
-        if share:
-            width = round(100 * share / whole, 2)
-            segments.append(Segment(point=point, x=round(100 * x / whole, 2), width=width, text=text))
-        x += share
-    pooled = count["model"] == POOLED and count["task"] == ALL_TASKS
-    told = tuple(f"{100 * share:.0f} %" for share in shares)
-    listed = ", ".join(f"{share} chose {point}" for point, share in zip(_POINTS, told, strict=True))
-    where = "" if pooled else f"{count['model']}, {count['task']}"
-    return Bar(
-        variant=count["variant"],
-        where=where,
-        mean=f"{mean['mean']:.2f}",
-        interval=_values(mean["low"], mean["high"]),
-        counts=f"{count['ratings']:,} ratings · {count['raters']:,} raters · {count['texts']:,} texts",
-        title=f"{count['variant']}{', ' + where if where else ''}: {listed}",
-        shares=told,
-        middle=round(100 * left / whole, 2),
-        segments=tuple(segments),
-    )
-
-
 def _mark(verdict: str) -> str:
     return "" if verdict in {"", "not comparable"} else verdict
 
 
-def _words(row: Row) -> str:
+def _words(row: Row, margin: float) -> str:
+    """Say the verdict, and why it is none where the figures beside it do not."""
     if row["verdict"] == "not comparable":
-        return "too few ratings for an interval"
-    return f"{row['verdict']}, leaning {row['leaning']}" if row["leaning"] else str(row["verdict"])
+        return "no interval: too few ratings, or raters who never disagree"
+    told = f"{row['verdict']}, leaning {row['leaning']}" if row["leaning"] else str(row["verdict"])
+    inside = row["low"] is not None and -margin < row["low"] and row["high"] < margin
+    if row["verdict"] == "undecided" and inside and row["items"] < FEWEST_PAIRS:
+        return (
+            f"{told}: within the margin, but on {counted(row['items'], 'item')}, and equivalence takes {FEWEST_PAIRS}"
+        )
+    return told
 
 
 def symbol(verdict: str, leaning: str = "") -> str:
@@ -294,10 +243,10 @@ def symbol(verdict: str, leaning: str = "") -> str:
     return LEANING.get(leaning) or SYMBOLS.get(verdict, "")
 
 
-def _method(row: Row) -> tuple[str, ...]:
+def _method(row: Row, margin: float) -> tuple[str, ...]:
     unit = "" if row["unit"] == "points" else f", {row['unit']}"
     interval = _bounds(row["low"], row["high"])
-    told = f"{symbol(row['verdict'], row['leaning'])} {_words(row)}".strip() if row["verdict"] else ""
+    told = f"{symbol(row['verdict'], row['leaning'])} {_words(row, margin)}".strip() if row["verdict"] else ""
     method = f"{_METHODS[row['method']]}{unit}" + ("" if row["converged"] else " (did not converge)")
     return (
         row["variant"],
@@ -320,7 +269,7 @@ def _sensitivity(row: Row) -> tuple[str, ...]:
 def _agreement(row: Row) -> tuple[str, ...]:
     sizes = (f"{row['texts']:,}", f"{row['raters']:,}")
     kind = KIND_TITLES.get(row["kind"], row["kind"])
-    figures = (number(row["alpha"]), _values(row["low"], row["high"]), number(row["published"]))
+    figures = (_plain(row["alpha"]), bounds(row["low"], row["high"]), _plain(row["published"]))
     return kind, row["dimension"], row["level"], *sizes, *figures
 
 
@@ -334,22 +283,42 @@ def _matches(found: HumanAnalysis) -> str:
     return "; ".join(told)
 
 
-def _judge(row: Row) -> tuple[str, ...]:
-    kind = KIND_TITLES.get(row["kind"], row["kind"])
+def _judge(found: HumanAnalysis, row: Row) -> tuple[str, ...]:
     needed = f" (needs {row['needed']:,} items)" if row["needed"] else ""
-    interval = _values(row["low"], row["high"])
-    figures = (number(row["spearman"]), interval, p_value(row["p"]), _points(row["difference"]))
-    return kind, row["task"], row["dimension"], row["judge"], f"{row['texts']:,}", *figures, f"{row['verdict']}{needed}"
+    interval = bounds(row["low"], row["high"])
+    figures = (_plain(row["spearman"]), interval, p_value(row["p"]), _points(row["difference"]))
+    place = (_texts(found, row), row["task"], row["dimension"], row["judge"])
+    return *place, f"{row['texts']:,}", *figures, f"{row['verdict']}{needed}"
 
 
-def _shift(row: Row) -> tuple[str, ...]:
+def _shifts(found: HumanAnalysis) -> Iterator[tuple[str, ...]]:
+    """Yield what each variant changed for people, and beside it for each judge."""
+    pooled = found.shifts.filter(found.shifts["model"] == POOLED)
+    judges = found.shifts["judge"].unique(maintain_order=True)
+    keys = ["kind", "analysis", "dimension", "variant"]
+    for _, part in pooled.group_by(keys, maintain_order=True):
+        rows = {row["judge"]: row for row in part.iter_rows(named=True)}
+        first = next(iter(rows.values()))
+        told = (_shift(rows[judge]) if judge in rows else DASH for judge in judges)
+        people_say = f"{_points(first['people'])} {_bounds(first['people_low'], first['people_high'])}".strip()
+        yield _texts(found, first), first["dimension"], first["variant"], people_say, *told
+
+
+def _shift(row: Row) -> str:
+    way = {"same way": " ✓ same way", "wrong way": " ✕ wrong way"}.get(row["direction"], "")
+    return f"{_points(row['shift'])} {_bounds(row['low'], row['high'])}".strip() + way
+
+
+def _texts(found: HumanAnalysis, row: Row) -> str:
+    """Return the kind of texts, and the judges' analysis where a kind has several."""
     kind = KIND_TITLES.get(row["kind"], row["kind"])
-    people_say = f"{_points(row['people'])} {_bounds(row['people_low'], row['people_high'])}".strip()
-    judge_says = f"{_points(row['shift'])} {_bounds(row['low'], row['high'])}".strip()
-    signs = "same sign" if row["same_sign"] else "other sign"
-    told = {"same way": "✓ same way", "wrong way": "✕ the wrong way"}.get(row["direction"], f"open ({signs})")
-    place = (kind, row["dimension"], row["variant"], row["judge"])
-    return *place, f"{row['texts']:,}", people_say, judge_says, told
+    several = found.matches.filter(found.matches["kind"] == row["kind"])["analysis"].n_unique() > 1
+    return f"{kind} ({row['analysis']})" if several else kind
+
+
+def _plain(value: float | None) -> str:
+    """Write a coefficient from -1 to 1: two decimals."""
+    return DASH if value is None else f"{round(value, 2) + 0.0:.2f}".replace("-", MINUS)
 
 
 def _points(value: float | None) -> str:
@@ -362,9 +331,3 @@ def _points(value: float | None) -> str:
 
 def _bounds(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{_points(low)}, {_points(high)}]"
-
-
-def _values(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return ""
-    return f"[{low:.2f}, {high:.2f}]".replace("-", MINUS)
