@@ -57,12 +57,12 @@ def run(answered: Path, tmp_path: Path) -> Path:
 
 
 def test_what_people_said_is_printed_and_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["human", "analyze", str(run), "--latex", str(run / "tex")]) == 0
+    assert main(["human", "analyze", str(run), "--margin", "1", "--latex", str(run / "tex")]) == 0
     said = capsys.readouterr().out
     assert "1 of" in said and "failed an attention check and is left out: R02." in said
     assert re.search(r"gptq-4bit\tall models\t−[12]\.\d\d\t\[−.*\tworse\t", said)
     assert "Krippendorff" in said and "Judges and people" in said
-    assert "undecided: 8 items are too few for equivalence" in said
+    assert "undecided: 8 items are too few to call it equivalent" in said
     assert "\ntexts\tdimension\tvariant\tpeople\tcritic\teditor\treader\n" in said and "✓ same way" in said
     assert said.strip().endswith("report.html")
     folder = run / "human" / "main"

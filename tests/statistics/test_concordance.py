@@ -53,6 +53,21 @@ def test_clusters_widen_the_interval_of_copied_pairs(method: Any) -> None:
     assert clustered.n == 240
     assert copied.high - copied.low < (clustered.high - clustered.low) / 2
     assert (clustered.low, clustered.high) == pytest.approx((plain.low, plain.high), abs=0.05)
+    if method == "spearman":
+        assert copied.p < 1e-6 * clustered.p, "copies are no evidence"
+
+
+def test_the_p_value_of_clusters_says_what_their_interval_says() -> None:
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(60):
+        cluster = np.repeat(np.arange(15), 12)
+        x, y = (rng.normal(size=15)[cluster] + rng.normal(size=180) for _ in range(2))
+        one = concordance(x, y, clusters=cluster, seed=0)
+        assert (one.p < 0.05) == (one.low > 0 or one.high < 0)
+        found.append((one.p < 0.05, concordance(x, y, seed=0).p < 0.05))
+    rightly, naively = np.mean(found, axis=0)
+    assert rightly < 0.15 and naively > 0.3, "180 pairs in 15 clusters are not 180 pieces of evidence"
 
 
 def test_missing_sides_and_constant_measures() -> None:

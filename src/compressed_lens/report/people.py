@@ -230,11 +230,9 @@ def _words(row: Row, margin: float) -> str:
     if row["verdict"] == "not comparable":
         return "no interval: too few ratings, or raters who never disagree"
     told = f"{row['verdict']}, leaning {row['leaning']}" if row["leaning"] else str(row["verdict"])
-    inside = row["low"] is not None and -margin < row["low"] and row["high"] < margin
-    if row["verdict"] == "undecided" and inside and row["items"] < FEWEST_PAIRS:
-        return (
-            f"{told}: within the margin, but on {counted(row['items'], 'item')}, and equivalence takes {FEWEST_PAIRS}"
-        )
+    if row["verdict"] == "undecided" and row["items"] < FEWEST_PAIRS and row["low"] > -margin:
+        word = "equivalent" if row["high"] < margin else "non-inferior"
+        return f"{told}: {counted(row['items'], 'item')} are too few to call it {word}"
     return told
 
 

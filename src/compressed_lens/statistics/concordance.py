@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compressed_lens.errors import DataError
-from compressed_lens.statistics.correlation import correlation
+from compressed_lens.statistics.correlation import Correlation, correlation
 from compressed_lens.statistics.interval import normal_quantile
-from compressed_lens.statistics.student import incomplete_beta
+from compressed_lens.statistics.student import incomplete_beta, student_quantile
+from compressed_lens.statistics.wald import two_sided_p
 
 Floats = NDArray[np.float64]
 Method = Literal["spearman", "kendall"]
@@ -29,8 +30,8 @@ class Concordance:
         estimate: From -1 to 1; NaN where a side does not vary or fewer than two pairs apply.
         low: Lower bound: of rho as in `correlation`, of tau the bootstrap's percentile; NaN without one.
         high: Upper bound.
-        p: Two-sided p of "no relation", taking pairs as independent; NaN where the estimate is, and for Spearman below
-            three pairs.
+        p: Two-sided p of "no relation": of rho with clusters what its interval says, else taking pairs as independent;
+            NaN where the estimate is, and for Spearman below three pairs (or without an interval by clusters).
         n: Pairs that apply.
         dropped: Pairs with a missing side.
         method: "spearman" or "kendall".
@@ -57,15 +58,16 @@ def concordance(
 ) -> Concordance:
     """Spearman's rho (ties averaged) or Kendall's tau-b, with interval and p value.
 
-    The p value of rho is that of the t approximation; that of tau is exact for up to 33 pairs without ties, else the
+    The p value of rho is that of the t approximation, with clusters that of Student's t on Fisher's z, as its interval;
+    that of tau is exact for up to 33 pairs without ties, else the
     normal approximation corrected for ties, as in SciPy.
 
     Args:
         first: Shape [n]; NaN where missing. Pairs with a missing side are left out.
         second: Values of the same units.
         method: "spearman" or "kendall". Kendall needs memory for n x n numbers.
-        clusters: Label of each pair's independent unit, shape [n]: whole clusters are resampled. The p value knows
-            nothing of them.
+        clusters: Label of each pair's independent unit, shape [n]: whole clusters are resampled. The p value of tau
+            knows nothing of them.
         replicates: Bootstrap resamples.
         confidence: Nominal coverage.
         seed: Seed of the resampling.
@@ -81,7 +83,7 @@ def concordance(
             estimate=found.estimate,
             low=found.low,
             high=found.high,
-            p=_spearman_p(found.estimate, found.n),
+            p=_spearman_p(found.estimate, found.n) if clusters is None else _clustered_p(found, confidence),
             n=found.n,
             dropped=found.dropped,
             method=method,
@@ -139,6 +141,15 @@ def _kendall(x: Floats, y: Floats, weights: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         tau: Floats = np.where(scale > 0, pairs(a * b) / np.sqrt(scale), np.nan)
     return np.clip(tau, -1.0, 1.0)
+
+
+def _clustered_p(found: Correlation, confidence: float) -> float:
+    """Return the p value that belongs to the interval of Fisher's z; NaN where it is not of that kind."""
+    if found.method != "jackknife":
+        return math.nan
+    freedom = found.units - 1
+    error = (math.atanh(found.high) - math.atanh(found.low)) / 2 / student_quantile(confidence, freedom)
+    return two_sided_p(math.atanh(found.estimate) / error, freedom)
 
 
 def _spearman_p(rho: float, n: int) -> float:

@@ -35,6 +35,7 @@ class Correlation:
         n: Items both measures apply to.
         dropped: Items at least one does not apply to.
         kind: "phi" where both are two-valued, else "spearman".
+        units: Independent units they belong to: clusters, or the items themselves.
         constant: "first", "second" or "both" where the estimate is undefined because that side never varies;
             "few" where fewer than two items are shared; else "".
     """
@@ -46,6 +47,7 @@ class Correlation:
     dropped: int
     kind: str
     method: str
+    units: int
     constant: str
 
 
@@ -105,7 +107,7 @@ def correlation(
     flat = [side for side, level in zip(("first", "second"), levels, strict=True) if level < _TWO]
     constant = "few" if n < _TWO else "both" if len(flat) == _TWO else "".join(flat)
     estimate = low = high = math.nan
-    two_valued, used = max(levels) <= _TWO, "none"
+    two_valued, used, units = max(levels) <= _TWO, "none", 0
     if not constant:
         kinds = np.column_stack([of_x, of_y])
         unit = np.arange(n)
@@ -134,6 +136,7 @@ def correlation(
         dropped=len(x) - n,
         kind="phi" if two_valued else "spearman",
         method="none" if math.isnan(low) else used,
+        units=units,
         constant=constant,
     )
 
