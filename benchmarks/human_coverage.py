@@ -69,8 +69,9 @@ def main() -> None:
     print()
     for place, rows in sorted(found.items()):
         estimate, low, high, true = np.array(rows).T
-        held = ((low <= true) & (true <= high)).mean()
-        figures = f"holds {held:6.3f}  error {(estimate - true).mean():+.3f}  width {(high - low).mean():.3f}"
+        held = ((low <= true) & (true <= high)).mean()  # without an interval: not held
+        figures = f"holds {held:6.3f}  none {np.isnan(low).mean():.3f}"
+        figures += f"  error {np.nanmean(estimate - true):+.3f}  width {np.nanmean(high - low):.3f}"
         print(f"{' / '.join(place):40s} n {len(rows):5d}  {figures}")
     for method, calls in false.items():
         print(f"{method}: called worse or better without an effect {np.mean(calls):.3f} of {len(calls)}")

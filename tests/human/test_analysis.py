@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,17 @@ def test_as_many_cells_as_ratings_have_no_interval(careless: Simulated) -> None:
         assert {one.variant for one in told} == set(VARIANTS[1:])
         if method == "linear":
             assert all(np.isnan(one.low) and not one.converged for one in told)
+
+
+def test_raters_who_never_disagree_have_no_interval_and_no_warning() -> None:
+    design = paper_design(2, items=6, raters=24, models=("m",))
+    part = part_of(simulate(design, Population(), seed=2, dimensions=("coherence",)))
+    part = part.with_columns(rating=pl.col("text").rank("dense").cast(pl.Int64) * 7 % 5 + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = effects(part)
+    assert len(told) == 3 and not any(one.converged for one in told)
+    assert all(np.isnan(one.low) for one in told)
 
 
 def test_pooled_differences_are_the_mean_of_the_models(careless: Simulated) -> None:

@@ -72,7 +72,7 @@ def analyze(
     judged = judged_texts(source.records, source.cells, found.long)
     unfinished = len(found.checks.filter(~found.checks["finished"]))
     if unfinished:
-        progress_line(f"warning: {unfinished} of {len(found.checks)} raters have not finished.")
+        progress_line(f"warning: {unfinished} of {len(found.checks)} raters who began have not finished.")
     analysis = analyze_ratings(found, judged=judged, margin=margin, exclude=exclude.value, told=progress_line)
     write(folder / FILE, analysis.to_json())
     export(analysis.tables(), csv=folder / "tables", parquet=None, latex=None)
