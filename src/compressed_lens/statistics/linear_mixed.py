@@ -248,10 +248,12 @@ def _minimize(criterion: RestrictedLikelihood, groupings: int) -> tuple[Array, b
         here = criterion.at(ratios)
         return here.value, here.gradient
 
-    start, options = np.full(groupings, _START), {"gtol": _GRADIENT, "maxiter": _ITERATIONS}
+    start = np.full(groupings, _START)
     # Raters who never disagree leave no residual, and no finite gradient.
     with np.errstate(invalid="ignore", over="ignore"):
-        result = minimize(objective, start, jac=True, method="BFGS", options=options)
+        result = minimize(
+            objective, start, jac=True, method="BFGS", options={"gtol": _GRADIENT, "maxiter": _ITERATIONS}
+        )
         ratios = np.abs(np.asarray(result.x))
         gradient = criterion.at(ratios).gradient
     found = bool(np.abs(gradient).max() < math.sqrt(_GRADIENT) and ratios.max() < math.sqrt(_LARGEST))
