@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 from tests.human.paper_run import build_run
-from tests.human.serving import ServerProcess, clens, serving
+from tests.human.serving import ServerProcess, clens, run_apart, serving
 
 from compressed_lens.human.design import POINTS, Questionnaire
 from compressed_lens.human.reading import default_design
@@ -192,7 +192,7 @@ def prepare(run: Path, folder: Path, *options: str, database: str | None = None)
 def measure(server: ServerProcess, links: Sequence[str], *, pace: float = PACE, burst: bool = False) -> Load:
     """Let everybody take part, and add what that cost the server."""
     before = _processor(server.process)
-    load = asyncio.run(attend(Way(address=server.address), links, pace=pace, burst=burst))
+    load = run_apart(attend(Way(address=server.address), links, pace=pace, burst=burst))
     load.processor = _processor(server.process) - before
     return load
 

@@ -9,7 +9,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from tests.browser.chromium import launching
 from tests.browser.rater import TRICKS, Person, Study
 from tests.human.line import Line
 from tests.human.paper_run import build_run
-from tests.human.serving import ServerProcess, clens, serving
+from tests.human.serving import ServerProcess, clens, run_apart, serving
 
 from compressed_lens.human.ratings import read_ratings
 from compressed_lens.human.reading import default_design
@@ -62,9 +61,8 @@ def test_48_raters_give_exactly_720_ratings_whatever_happens(
             browser = await driver.chromium.launch(**launching())
             return await _take_part(browser, server, links, replace)
 
-    with serving(run, tmp_path / "log", name=kind, database=database) as server, ThreadPoolExecutor(1) as thread:
-        # A thread of its own: the other tests' Playwright has this one's event loop.
-        people = thread.submit(asyncio.run, take_part()).result()
+    with serving(run, tmp_path / "log", name=kind, database=database) as server:
+        people = run_apart(take_part())
 
     assert server.kills == 2
     assert sum(one.conflicts for one in people) >= 1  # somebody was asked which of two answers counts

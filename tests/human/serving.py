@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 from tests.judging.serving import free_port
+
+T = TypeVar("T")
 
 START_S = 60
 ADMIN_TOKEN = "admin-token-of-the-tests-0123456789"  # noqa: S105 (of a server on loopback that ends with its test)
@@ -26,6 +31,12 @@ def clens(*arguments: str | Path, database: str | None = None, timeout: float = 
     )  # fmt: skip
     assert done.returncode == 0, f"clens {' '.join(map(str, arguments))}:\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own, since the browser of the session keeps a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 class ServerProcess:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from benchmarks.human_load import BURSTS, Load, Way, attend, measure, prepare
 from tests.human.line import Line
 from tests.human.paper_run import build_run
-from tests.human.serving import serving
+from tests.human.serving import run_apart, serving
 
 from compressed_lens.human.ratings import read_ratings
 
@@ -51,7 +50,7 @@ def test_two_servers_share_a_database(run: Path, tmp_path: Path, database: str |
                 assert min(line.connections.values()) > PAGES // 2
                 return load
 
-        load = asyncio.run(through_a_balancer())
+        load = run_apart(through_a_balancer())
     assert not load.errors
     assert_complete(run, database)
 
