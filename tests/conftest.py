@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.browser.chromium import launching
 from tests.postgres import database_url, postgres_server, postgres_url  # noqa: F401  (fixtures)
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def shared() -> Path:
 def browser() -> Iterator[Browser]:
     """Headless Chromium, one for the session: Playwright can be started only once in a thread."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
+    from tools.chromium import launching
+
     with playwright.sync_playwright() as driver:
         try:
             started = driver.chromium.launch(**launching())

@@ -6,16 +6,15 @@ python tools/rater_screenshots.py [FOLDER]     default folder: docs/images/human
 from __future__ import annotations
 
 import io
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from chromium import chromium
 from PIL import Image
-from playwright.sync_api import Browser, Error, sync_playwright
+from playwright.sync_api import Browser
 
 from compressed_lens.human.design import KINDS
 from compressed_lens.human.reading import default_design
@@ -164,18 +163,9 @@ def take(browser: Browser, picture: Picture, folder: Path) -> Path:
 def main(folder: Path) -> None:
     """Take all pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    named = [os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with sync_playwright() as driver:
-        try:
-            browser = driver.chromium.launch(
-                executable_path=next((path for path in named if path), None), args=["--no-sandbox"] if root else []
-            )
-        except Error as error:
-            raise SystemExit("No Chromium found; on Debian: apt-get install chromium, or set CHROMIUM.") from error
+    with chromium() as browser:
         for picture in pictures():
             print(take(browser, picture, folder))
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ python tools/screenshots.py RUN [FOLDER]     default folder: docs/images
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Error, sync_playwright
+from chromium import chromium
+from playwright.sync_api import Browser
 
 from compressed_lens.report import write_report
 
@@ -75,18 +74,9 @@ def main(run: Path, folder: Path) -> None:
     """Write the run's report and take all pictures of it."""
     folder.mkdir(parents=True, exist_ok=True)
     address = write_report(run).resolve().as_uri()
-    named = [os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with sync_playwright() as driver:
-        try:
-            browser = driver.chromium.launch(
-                executable_path=next((path for path in named if path), None), args=["--no-sandbox"] if root else []
-            )
-        except Error as error:
-            raise SystemExit("No Chromium found; on Debian: apt-get install chromium, or set CHROMIUM.") from error
+    with chromium() as browser:
         for picture in PICTURES:
             print(take(browser, address, picture, folder))
-        browser.close()
 
 
 if __name__ == "__main__":

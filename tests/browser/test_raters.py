@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.browser.chromium import launching
 from tests.browser.rater import TRICKS, Person, Study
 from tests.human.line import Line
 from tests.human.paper_run import build_run
@@ -44,6 +43,8 @@ def test_48_raters_give_exactly_720_ratings_whatever_happens(
     kind: str, run: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     playwright = pytest.importorskip("playwright.async_api", reason="needs Playwright (pip install playwright)")
+    from tools.chromium import launching
+
     database = request.getfixturevalue("postgres_url") if kind == "postgres" else None
     clens("human", "create", run, "--preset", "paper", "--name", kind, database=database)
     clens("human", "links", run, "--name", kind, "--out", tmp_path / "links.csv", database=database)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compressed_lens.cli.options import Database, StudyName
 from compressed_lens.cli.output import progress_line, show, show_table, write
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ class Exclude(StrEnum):
 def analyze(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
     *,
-    name: Annotated[str, typer.Option(help="Name of the human study.")] = "main",
-    database: Annotated[
-        str | None, typer.Option(help="URL of its database; default: $CLENS_HUMAN_DATABASE, else the study's own file.")
-    ] = None,
+    name: StudyName = "main",
+    database: Database = None,
     ratings: Annotated[
         Path | None, typer.Option(help="CSV with ratings, in place of the database.", metavar="FILE")
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compressed_lens.cli.options import Database, StudyName
 from compressed_lens.cli.output import progress_line, show
 from compressed_lens.errors import StudyError
 from compressed_lens.registry import nearest
@@ -23,10 +24,8 @@ def export(
     *,
     to: Annotated[str, typer.Option("--to", help="csv, potato or label-studio.", metavar="FORMAT")],
     out: Annotated[Path, typer.Option(help="Folder to make.", metavar="FOLDER")],
-    name: Annotated[str, typer.Option(help="Name of the human study.")] = "main",
-    database: Annotated[
-        str | None, typer.Option(help="URL of its database; default: $CLENS_HUMAN_DATABASE, else the study's own file.")
-    ] = None,
+    name: StudyName = "main",
+    database: Database = None,
     language: Annotated[str | None, typer.Option(help="Of what raters read; default: the study's first.")] = None,
     unblind: Annotated[
         bool, typer.Option("--unblind", help="csv: join the key, and write no forms for raters.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from compressed_lens.cli.options import Database, StudyName
 from compressed_lens.cli.output import progress_line, show
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -22,10 +23,8 @@ def import_ratings(
     ],
     *,
     form: Annotated[str, typer.Option("--from", help="csv, potato or label-studio.", metavar="FORMAT")],
-    name: Annotated[str, typer.Option(help="Name of the human study.")] = "main",
-    database: Annotated[
-        str | None, typer.Option(help="URL of its database; default: $CLENS_HUMAN_DATABASE, else the study's own file.")
-    ] = None,
+    name: StudyName = "main",
+    database: Database = None,
 ) -> None:
     """Take ratings that were gathered elsewhere into the study, as if raters had given them here.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from compressed_lens.cli.options import ManyValues
+from compressed_lens.cli.options import Database, ManyValues, StudyName
 from compressed_lens.cli.output import progress_line, show
 from compressed_lens.errors import RunError, StudyError
 
@@ -22,10 +22,8 @@ _PROLIFIC = "?PROLIFIC_PID={{%PROLIFIC_PID%}}"
 def links(
     run: Annotated[Path, typer.Argument(help="Folder of a run with a human study.", metavar="RUN")],
     *,
-    name: Annotated[str, typer.Option(help="Name of the human study.")] = "main",
-    database: Annotated[
-        str | None, typer.Option(help="URL of its database; default: $CLENS_HUMAN_DATABASE, else the study's own file.")
-    ] = None,
+    name: StudyName = "main",
+    database: Database = None,
     url: Annotated[str, typer.Option(help="Address under which raters reach the server.")] = "http://localhost:8378",
     rater: Annotated[
         list[str] | None, typer.Option(help="Make new links for these raters; their old ones end.", metavar="R07")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from compressed_lens.cli.options import Database, StudyName
 from compressed_lens.cli.output import progress_line, show
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -19,10 +20,8 @@ _TOKEN = "CLENS_HUMAN_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
 def serve(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
     *,
-    name: Annotated[str, typer.Option(help="Name of the human study.")] = "main",
-    database: Annotated[
-        str | None, typer.Option(help="URL of its database; default: $CLENS_HUMAN_DATABASE, else the study's own file.")
-    ] = None,
+    name: StudyName = "main",
+    database: Database = None,
     url: Annotated[str, typer.Option(help="Public address, where a proxy with https is in front.")] = "",
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any that is free.")] = 8378,

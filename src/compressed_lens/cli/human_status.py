@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compressed_lens.cli.options import Database, StudyName
 from compressed_lens.cli.output import progress_line, show, show_table
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def status(
     run: Annotated[Path, typer.Argument(help="Folder of a run with a human study.", metavar="RUN")],
     *,
-    name: Annotated[str, typer.Option(help="Name of the human study.")] = "main",
-    database: Annotated[
-        str | None, typer.Option(help="URL of its database; default: $CLENS_HUMAN_DATABASE, else the study's own file.")
-    ] = None,
+    name: StudyName = "main",
+    database: Database = None,
     unblind: Annotated[
         bool, typer.Option("--unblind", help="Say which model, variant and task a cell is: only once all is over.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from compressed_lens.cli.options import Database, StudyName
 from compressed_lens.cli.output import progress_line, show
 from compressed_lens.errors import StudyError
 
@@ -19,10 +20,8 @@ def withdraw(
     run: Annotated[Path, typer.Argument(help="Folder of a run with a human study.", metavar="RUN")],
     rater: Annotated[str, typer.Argument(help="Whose data; `clens human status` lists the raters.", metavar="R07")],
     *,
-    name: Annotated[str, typer.Option(help="Name of the human study.")] = "main",
-    database: Annotated[
-        str | None, typer.Option(help="URL of its database; default: $CLENS_HUMAN_DATABASE, else the study's own file.")
-    ] = None,
+    name: StudyName = "main",
+    database: Database = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete everything that a rater gave; the place is free again.

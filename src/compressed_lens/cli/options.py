@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from typer.core import TyperCommand
+
+StudyName = Annotated[str, typer.Option(help="Name of the human study.")]
+"""`--name` of the commands on a human study that is there."""
+Database = Annotated[
+    str | None, typer.Option(help="URL of its database; default: $CLENS_HUMAN_DATABASE, else the study's own file.")
+]
+"""`--database` of the same."""
 
 
 def spread(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
